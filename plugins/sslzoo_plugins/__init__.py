@@ -1,0 +1,1 @@
+"""The first-party pretext methods, one file each, by category."""

@@ -1,0 +1,1 @@
+"""Methods that learn from context: spatial, temporal and similarity."""

@@ -1,0 +1,91 @@
+"""The recipe of a run, and the errors that are a user's to mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text is one line: what is wrong, whose fault it is, what to do next."""
+
+
+class UsageError(UserError):
+    """A wrong word on the command line or in a call: unknown name, flag or value."""
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything about a run that is not the method's own. A method's ``defaults`` are its paper's recipe."""
+
+    dataset: str = "cliparts"
+    """Embedded name, folder:PATH, datasets id, or local parquet/arrow; D[split] picks a split."""
+    encoder: str = "resnet18"
+    """Any timm architecture."""
+    encoder_args: tuple[str, ...] = ()
+    """Arguments of the timm model as name=value, for example patch_size=4 drop_path_rate=0.1."""
+    image_size: int = 224
+    """Height and width of a view in pixels."""
+    channels: int = 3
+    """Channels of a view: 1 is grey, 3 is RGB, 4 keeps alpha."""
+    image_column: str = ""
+    """Column that holds the images; recognised by name or type if not given."""
+    label_column: str = ""
+    """Column that holds the labels, to take it away; recognised if not given."""
+    streaming: bool = False
+    """Read the data set as a stream instead of downloading it whole."""
+    samples_per_epoch: int = 0
+    """Length of an epoch of a stream that does not say how long it is."""
+    validation: str = ""
+    """Data set for the pretext task's held-out scores after each epoch, for example cliparts[test]."""
+
+    epochs: int = 100
+    """Passes over the data set."""
+    batch_size: int = 256
+    """Samples per optimizer step, over all processes and accumulated micro-batches."""
+    accumulate: int = 1
+    """Micro-batches per optimizer step."""
+    optimizer: str = "sgd"
+    """Any optimizer of timm, for example sgd, adamw, lars."""
+    lr: float = 0.1
+    """Peak learning rate."""
+    base_batch_size: int = 0
+    """The peak rate becomes lr * batch_size / base_batch_size; 0 takes lr as it is."""
+    momentum: float = 0.9
+    """Momentum of SGD-like optimizers, beta1 of Adam-like ones."""
+    weight_decay: float = 1e-4
+    """Decay of weights; norms and biases are spared."""
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    """How the rate falls after warm-up."""
+    milestones: tuple[float, ...] = ()
+    """For the step schedule: shares of training after which the rate is divided by ten."""
+    warmup_epochs: float = 0.0
+    """Epochs of linear rise to the peak rate."""
+    clip_grad: float = 0.0
+    """Largest gradient norm; 0 does not clip."""
+    ema: float = 0.0
+    """Momentum of a running average of the encoder, which is then what is published; 0 keeps none."""
+    seed: int = 0
+    """Decides every random number of the run."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Number format of the forward pass; auto is bf16 where the processor has it."""
+    channels_last: bool = True
+    """Memory layout of 4-dimensional weights and views."""
+    compile: bool = False
+    """Compile the method with torch.compile."""
+    threads: int = 0
+    """Threads of the training process on CPU; 0 shares the cores out among the processes."""
+    workers: int = -1
+    """Loader processes; -1 chooses, 0 loads in the training process."""
+    sync_batch_norm: bool = True
+    """On several GPUs, take batch statistics over all of them."""
+
+    save_every: int = 0
+    """Steps between checkpoints; 0 writes one at the end of each epoch."""
+    log_every: int = 10
+    """Steps between lines of log.jsonl."""
+    on_non_finite: Literal["stop", "warn"] = "stop"
+    """What to do when the loss stops being finite."""
+    tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
+    """Also send the log there."""

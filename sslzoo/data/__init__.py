@@ -1,0 +1,1 @@
+"""Data sets: raw samples by position, their order, and the loaders that turn them into batches."""

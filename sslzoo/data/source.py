@@ -1,0 +1,76 @@
+"""The contract of a data set: raw samples by position."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from sslzoo.config import UsageError
+from sslzoo.views import Sample
+
+
+class Unreadable(Exception):
+    """One sample cannot be decoded. Its text is the sample's name and the reason."""
+
+
+class Source(ABC):
+    """One split of a data set. Picklable, because loader workers read from it."""
+
+    name: str
+    """How a user names it, with its split: ``cliparts[train]``. Never a path of this machine's."""
+    license: str | None = None
+    """SPDX-like identifier, where known."""
+    class_names: tuple[str, ...] = ()
+    """Names of the human labels, where there are any."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def read(self, index: int) -> Sample:
+        """The decoded sample at ``index``, without its human label.
+
+        Raises:
+            Unreadable: if it cannot be decoded.
+        """
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of the content: equal wherever the same data is read."""
+
+    def labels(self) -> Tensor:
+        """(N,) int64 human labels, for evaluations only; nothing is decoded.
+
+        Raises:
+            UsageError: if there are none.
+        """
+        raise UsageError(f"{self.name} has no labels, which this evaluation needs")
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a named data set says of itself. Written as a literal, as ``MethodInfo`` is."""
+
+    name: str
+    """Entry-point name."""
+    splits: tuple[str, ...]
+    """The first is the default for pretraining."""
+    modalities: tuple[str, ...]
+    license: str
+    homepage: str
+    summary: str
+
+
+class NamedDataset(ABC):
+    """A data set that an installed package brings, found through the entry-point group ``sslzoo.datasets``."""
+
+    info: ClassVar[DatasetInfo]
+
+    @abstractmethod
+    def open(self, split: str) -> Source:
+        """One of ``info.splits``, or a slice of one such as ``train[:10%]``."""

@@ -1,0 +1,169 @@
+"""Timm encoders, and what is needed to build one again.
+
+An encoder is a timm model with ``num_classes=0``: images ``(B, C, H, W)`` in, features ``(B, D)`` out, where ``D`` is
+``encoder.num_features``. ``create_encoder`` gives it a description of *ours*: timm's own would be the supervised
+weights' (their tag, licence and normalisation), which a from-scratch model must not carry.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import timm
+import torch
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import nn
+
+from sslzoo.config import UsageError
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """The images an encoder takes: their size, and how evaluation prepares them."""
+
+    size: tuple[int, int, int]
+    """Channels, height, width."""
+    mean: tuple[float, ...]
+    """Per channel, for pixels in [0, 1]."""
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    crop_pct: float = 1.0
+    """Share of the short side that the centre crop keeps."""
+
+    @classmethod
+    def square(cls, image_size: int, channels: int = 3) -> InputSpec:
+        """ImageNet's normalisation for RGB; to [-1, 1] for any other number of channels."""
+        if image_size < 1 or channels < 1:
+            raise UsageError(f"an image of {channels} x {image_size} x {image_size} has no pixels")
+        rgb = channels == 3
+        return cls(
+            size=(channels, image_size, image_size),
+            mean=IMAGENET_DEFAULT_MEAN if rgb else (0.5,) * channels,
+            std=IMAGENET_DEFAULT_STD if rgb else (0.5,) * channels,
+        )
+
+    @classmethod
+    def from_pretrained_cfg(cls, pretrained_cfg: dict[str, Any]) -> InputSpec:
+        """What a timm model says of its input."""
+        return cls(
+            size=tuple(pretrained_cfg["input_size"]),
+            mean=tuple(pretrained_cfg["mean"]),
+            std=tuple(pretrained_cfg["std"]),
+            interpolation=pretrained_cfg["interpolation"],
+            crop_pct=pretrained_cfg["crop_pct"],
+        )
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Everything needed to build an encoder again: plain timm, no code of ours."""
+
+    architecture: str
+    """A registered timm name, without a tag."""
+    input: InputSpec
+    model_args: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of ``timm.create_model`` besides ``num_classes``."""
+
+    def build(self) -> nn.Module:
+        """A freshly initialised encoder that carries this spec as ``encoder.spec``.
+
+        Raises:
+            UsageError: for an unknown architecture, or arguments it does not take.
+        """
+        if not timm.is_model(self.architecture):
+            raise UsageError(_unknown_architecture(self.architecture))
+        try:
+            encoder = timm.create_model(self.architecture, pretrained=False, num_classes=0, **self.model_args)
+        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+            raise UsageError(f"timm cannot build {self.architecture} with {self.model_args}: {error}") from error
+        encoder.pretrained_cfg = encoder.default_cfg = _our_pretrained_cfg(encoder, self)
+        encoder.spec = self
+        return encoder
+
+
+def create_encoder(
+    architecture: str, image_size: int = 224, channels: int = 3, args: Iterable[str] = (), seed: int | None = None
+) -> nn.Module:
+    """An untrained timm encoder; ``args`` are ``name=value`` texts, and ``seed`` makes its weights repeatable."""
+    model_args = parse_encoder_args(args)
+    if channels != 3:
+        model_args["in_chans"] = channels
+    if timm.is_model(architecture) and _has_fixed_input_size(architecture):
+        model_args.setdefault("img_size", image_size)
+    spec = EncoderSpec(architecture, InputSpec.square(image_size, channels), model_args)
+    if seed is None:
+        return spec.build()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return spec.build()
+
+
+def spec_of(encoder: nn.Module) -> EncoderSpec:
+    """The spec an encoder was built from.
+
+    Raises:
+        UsageError: if it was not built by ``create_encoder``, ``EncoderSpec.build`` or ``load_encoder``.
+    """
+    spec = getattr(encoder, "spec", None)
+    if not isinstance(spec, EncoderSpec):
+        raise UsageError(f"this {type(encoder).__name__} was not made by sslzoo.encoders, so it cannot be rebuilt by name")
+    return spec
+
+
+def parse_encoder_args(args: Iterable[str]) -> dict[str, Any]:
+    """``patch_size=4`` becomes ``{"patch_size": 4}``; values are Python literals, or else plain text."""
+    parsed: dict[str, Any] = {}
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"encoder argument {arg!r} is not of the form name=value")
+        if name in {"num_classes", "pretrained", "in_chans", "checkpoint_path"}:
+            raise UsageError(f"encoder argument {name!r} is sslzoo's to set (channels are set by --channels)")
+        try:
+            parsed[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            parsed[name] = value
+    return parsed
+
+
+def _our_pretrained_cfg(encoder: nn.Module, spec: EncoderSpec) -> dict[str, Any]:
+    """Timm's ``pretrained_cfg``, replaced whole: only what the architecture says of its layers is kept."""
+    theirs = encoder.pretrained_cfg
+    return {
+        "architecture": spec.architecture,
+        "custom_load": False,
+        "input_size": spec.input.size,
+        "fixed_input_size": bool(theirs.get("fixed_input_size")),
+        "interpolation": spec.input.interpolation,
+        "crop_pct": spec.input.crop_pct,
+        "crop_mode": "center",
+        "mean": spec.input.mean,
+        "std": spec.input.std,
+        "num_classes": 0,
+        "pool_size": None,
+        # Older timm "adapts" the first convolution of a checkpoint whenever the model is not RGB, even if it fits.
+        "first_conv": theirs.get("first_conv") if spec.input.size[0] == 3 else None,
+        "classifier": theirs.get("classifier"),
+    }
+
+
+def _has_fixed_input_size(architecture: str) -> bool:
+    cfg = timm.get_pretrained_cfg(architecture)
+    return bool(cfg and cfg.fixed_input_size)
+
+
+def _unknown_architecture(name: str) -> str:
+    base, _, tag = name.partition(".")
+    if tag and timm.is_model(base):
+        return f"encoder {name!r} names pretrained weights; pretraining starts from scratch: use {base!r}"
+    near = difflib.get_close_matches(base, timm.list_models(), n=3)
+    return f"timm {timm.__version__} has no encoder {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+
+
+def spec_to_json(spec: EncoderSpec) -> dict[str, Any]:
+    """For records: plain lists, numbers and texts."""
+    return asdict(spec)

@@ -1,0 +1,57 @@
+"""The contract of an evaluation: an encoder in, a report out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import nn
+
+from sslzoo.data.source import Source
+
+
+@dataclass(frozen=True)
+class EvaluationInfo:
+    """What an evaluation says of itself. Written as a literal, as ``MethodInfo`` is."""
+
+    name: str
+    """Entry-point name and file name."""
+    version: int
+    """Raised whenever a change of the protocol changes numbers."""
+    metric: str
+    """The metric that stands for the whole, in [0, 1], larger is better."""
+    modalities: tuple[str, ...]
+    summary: str
+
+    @property
+    def protocol(self) -> str:
+        """``name@version``, as reports and cards cite it."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one evaluation of one encoder found."""
+
+    metrics: dict[str, float]
+    """Scores on the test split; holds ``info.metric``."""
+    selected: dict[str, Any] = field(default_factory=dict)
+    """What was chosen (layer, regularisation), and on what data: never on the test split."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Curves and tables behind the metrics, such as a score per layer. Plain JSON."""
+
+
+class Evaluation(ABC):
+    """One evaluation. Every subclass is final; it sees an encoder and data, and never the method."""
+
+    info: ClassVar[EvaluationInfo]
+    Config: ClassVar[type]
+    """Frozen dataclass; its fields become flags."""
+
+    def __init__(self, config: Any) -> None:
+        self.config = config
+
+    @abstractmethod
+    def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:
+        """Fit on ``train``, choose on parts of ``train``, score once on ``test``."""

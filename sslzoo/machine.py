@@ -1,0 +1,53 @@
+"""What the machine offers, resolved once at the start of a run and recorded with it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+from sslzoo.config import PretrainConfig
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings that were left open, decided for this machine."""
+
+    device: str
+    processes: int
+    precision: str
+    """fp32, bf16 or fp16."""
+    threads: int
+    """Threads of each training process."""
+    workers: int
+    """Loader processes of each training process."""
+
+
+def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Resolved:
+    """Decide precision, threads and workers for ``processes`` training processes on this machine.
+
+    On CPU every core belongs to one training thread, and loader workers are as many as there are cores to share: a
+    loader that waits costs nothing, while more busy threads than cores cost far more than they bring.
+    """
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    share = max(1, cores // local)
+    on_cpu = device.type == "cpu"
+    return Resolved(
+        device=device.type,
+        processes=processes,
+        precision=_best_precision(device) if config.precision == "auto" else config.precision,
+        threads=config.threads or share,
+        workers=config.workers if config.workers >= 0 else min(share if on_cpu else max(share - 1, 1), 8),
+    )
+
+
+def _best_precision(device: torch.device) -> str:
+    """bf16 where the processor computes in it; emulated bf16 is slower than fp32."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        offers = torch.cpu.get_capabilities()
+        return "bf16" if offers.get("avx512_bf16") or offers.get("amx_bf16") or offers.get("bf16") else "fp32"
+    return "fp32"

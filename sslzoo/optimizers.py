@@ -1,0 +1,59 @@
+"""Timm's optimizers over a method's parameters, in groups."""
+
+from __future__ import annotations
+
+from timm.optim import create_optimizer_v2, list_optimizers
+from torch import nn
+from torch.optim import Optimizer
+
+from sslzoo.config import PretrainConfig, UsageError
+from sslzoo.method import PretextMethod
+
+
+def peak_rate(config: PretrainConfig) -> float:
+    """The learning rate at its height: as given, or scaled linearly with the batch (Goyal et al., 2017)."""
+    return config.lr * (config.batch_size / config.base_batch_size if config.base_batch_size else 1.0)
+
+
+def build_optimizer(method: PretextMethod, config: PretrainConfig) -> Optimizer:
+    """An optimizer whose groups spare norms and biases from decay, and carry the method's ``lr_scales``.
+
+    Raises:
+        UsageError: for an optimizer timm does not have.
+    """
+    if config.optimizer not in list_optimizers():
+        raise UsageError(f"timm has no optimizer {config.optimizer!r}; there are: {', '.join(list_optimizers())}")
+    groups = parameter_groups(method, config.weight_decay, method.lr_scales())
+    return create_optimizer_v2(groups, opt=config.optimizer, lr=peak_rate(config), momentum=config.momentum)
+
+
+def parameter_groups(module: nn.Module, weight_decay: float, lr_scales: dict[str, float]) -> list[dict]:
+    """One group per (decayed or not, learning-rate scale). One-dimensional parameters are norms and biases."""
+    spared = _spared_by_timm(module)
+    groups: dict[tuple[bool, float], dict] = {}
+    for name, parameter in module.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        decayed = parameter.ndim > 1 and name not in spared
+        scale = next((scale for prefix, scale in lr_scales.items() if name.startswith(prefix)), 1.0)
+        group = groups.setdefault(
+            (decayed, scale), {"params": [], "weight_decay": weight_decay if decayed else 0.0, "lr_scale": scale}
+        )
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+def _spared_by_timm(module: nn.Module) -> set[str]:
+    """Names that timm models ask not to decay: position embeddings, class tokens."""
+    spared: set[str] = set()
+    for prefix, part in module.named_modules():
+        ask = getattr(part, "no_weight_decay", None)
+        if callable(ask):
+            spared |= {f"{prefix}.{name}" if prefix else name for name in ask()}
+    return spared
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set every group's learning rate, scaled as its parameters want it."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]

@@ -1,0 +1,1 @@
+"""What tests of sslzoo and of its plugins share."""

@@ -1,0 +1,119 @@
+"""What went over the wire, and what is to go wrong on it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sslzoo.testing.loopback.wire import Call, HubError, Reply
+
+
+@dataclass(frozen=True)
+class Request:
+    """An exchange that took place."""
+
+    origin: str
+    """``hub``, or ``cdn`` where the large files are."""
+    method: str
+    path: str
+    """As sent: still quoted."""
+    status: int
+    sent: int
+    """Bytes of the request's body."""
+    authorized: bool
+    """Whether a token was sent."""
+    range: str | None
+    """The ``Range`` header."""
+
+
+@dataclass
+class Fault:
+    """A trouble that the next ``times`` requests run into, if their method and path fit."""
+
+    method: str | None
+    path: re.Pattern[str]
+    times: int
+    error: HubError | None = None
+    seconds: float = 0.0
+    cut: int | None = None
+    corrupt: bool = False
+    hits: list[str] = field(default_factory=list)
+    """Method and path of the requests it struck."""
+
+    def strikes(self, call: Call) -> bool:
+        fits = self.method in (None, call.method) and self.path.search(call.path)
+        if not fits or len(self.hits) >= self.times:
+            return False
+        self.hits.append(f"{call.method} {call.path}")
+        return True
+
+
+class Traffic:
+    """The log and the faults of both origins."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.faults: list[Fault] = []
+        self.stopped = threading.Event()
+        self._watching: list[list[Request]] = []
+        self._lock = threading.Lock()
+
+    def hinder(self, call: Call) -> None:
+        """Delay or refuse a request before it has any effect."""
+        with self._lock:
+            struck = [fault for fault in self.faults if (fault.seconds or fault.error) and fault.strikes(call)]
+        for fault in struck:
+            self.stopped.wait(fault.seconds)
+            if fault.error:
+                raise fault.error
+
+    def spoil(self, call: Call, reply: Reply) -> Reply:
+        """Cut or alter the body of a reply, if it has one to spoil."""
+        with self._lock:
+            for fault in self.faults:
+                if fault.cut is not None and len(reply.body) > fault.cut and fault.strikes(call):
+                    reply.cut = fault.cut
+                if fault.corrupt and reply.body and reply.status in (200, 206) and fault.strikes(call):
+                    reply.body = reply.body[:-1] + bytes([reply.body[-1] ^ 1])
+        return reply
+
+    def record(self, origin: str, call: Call, reply: Reply) -> None:
+        authorized = "Authorization" in call.headers
+        asked = call.headers.get("Range")
+        request = Request(origin, call.method, call.path, reply.status, len(call.body), authorized, asked)
+        with self._lock:
+            for log in (self.requests, *self._watching):
+                log.append(request)
+
+    @contextmanager
+    def watch(self) -> Iterator[list[Request]]:
+        """A list that receives the requests made inside the block."""
+        log: list[Request] = []
+        with self._lock:
+            self._watching.append(log)
+        try:
+            yield log
+        finally:
+            with self._lock:
+                self._watching = [other for other in self._watching if other is not log]
+
+    def add(
+        self,
+        path: str,
+        *,
+        method: str | None = None,
+        times: int = 1,
+        status: int = 0,
+        headers: Mapping[str, str] | None = None,
+        seconds: float = 0.0,
+        cut: int | None = None,
+        corrupt: bool = False,
+    ) -> Fault:
+        error = HubError(status, "A fault that was asked for", headers=headers) if status else None
+        fault = Fault(method, re.compile(path), times, error, seconds, cut, corrupt)
+        with self._lock:
+            self.faults.append(fault)
+        return fault
