@@ -1,3 +1,27 @@
-"""sslzoo: a plugin-based zoo of self-supervised pretext methods that publish plain timm encoders."""
+"""sslzoo: a plugin-based zoo of self-supervised pretext methods that publish plain timm encoders.
+
+Importing this module imports nothing else; each name below loads what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+__all__ = ["evaluate", "list_methods", "load_encoder", "pretrain", "pull", "push", "verify"]
+
+if TYPE_CHECKING:
+    from sslzoo.api import evaluate, list_methods, load_encoder, pretrain, pull, push, verify
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from sslzoo import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'sslzoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

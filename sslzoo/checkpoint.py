@@ -27,7 +27,7 @@ _KEPT = 2  # the newest, and the one before it
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
-    """Write ``state`` (nested dicts and lists of tensors and plain values) as the checkpoint of ``step``.
+    """Write ``state`` (nested dicts, lists and tuples of tensors and plain values) as the checkpoint of ``step``.
 
     Raises:
         UserError: if the disk does not take it. The checkpoints before it are untouched.
@@ -121,7 +121,9 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         return {"$tensor": name}
     if isinstance(value, dict):
         return {"$items": [[key, _pack(item, tensors)] for key, item in value.items()]}
-    if isinstance(value, list | tuple):
+    if isinstance(value, tuple):
+        return {"$tuple": [_pack(item, tensors) for item in value]}
+    if isinstance(value, list):
         return [_pack(item, tensors) for item in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -134,5 +136,7 @@ def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, dict):
         if "$tensor" in value:
             return tensors[value["$tensor"]]
+        if "$tuple" in value:
+            return tuple(_unpack(item, tensors) for item in value["$tuple"])
         return {key: _unpack(item, tensors) for key, item in value["$items"]}
     return value

@@ -85,7 +85,7 @@ class PretrainConfig:
     """Steps between checkpoints; 0 writes one at the end of each epoch."""
     log_every: int = 10
     """Steps between lines of log.jsonl."""
-    on_non_finite: Literal["stop", "warn"] = "stop"
-    """What to do when the loss stops being finite."""
+    stop_on: Literal["never", "non-finite", "collapse"] = "non-finite"
+    """Trouble that ends the run: a loss that is not finite, or also features that collapse; else it is only reported."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also send the log there."""

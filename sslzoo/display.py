@@ -26,6 +26,7 @@ class Display:
             console=self.console,
             disable=not (active and self.console.is_terminal),
         )
+        self.warned: set[str] = set()
         self.task = self.bar.add_task(title, total=total_steps, completed=done, speed="", scores="")
 
     def __enter__(self) -> Display:
@@ -45,6 +46,12 @@ class Display:
     def epoch(self, epoch: int, epochs: int, scores: dict[str, float], samples_per_second: float) -> None:
         """One lasting line per epoch."""
         self.say(f"epoch {epoch}/{epochs}  {_format(scores)}  {samples_per_second:.0f} samples/s")
+
+    def warn(self, kind: str, text: str) -> None:
+        """A lasting line, once for each kind of trouble."""
+        if kind not in self.warned:
+            self.warned.add(kind)
+            self.say(f"warning: {text}")
 
     def say(self, text: str) -> None:
         """A lasting line, above the bar."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,20 @@ from torch import Tensor, nn
 from sslzoo.checkpoint import atomic_write
 
 COLLAPSED = 0.01
-"""Below this spread of features, all images look alike to the encoder."""
+"""Spread of features below which all images look alike to the encoder."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that will not mend itself: what, since when, and what usually causes it."""
+
+    kind: str
+    text: str
+
+    def stops(self, stop_on: str) -> bool:
+        """Whether a run with this setting of ``stop_on`` ends here."""
+        return stop_on == "collapse" or (stop_on == "non-finite" and self.kind == "non-finite")
+
 
 
 class Log:
@@ -50,13 +64,18 @@ class Watch:
             self.first = torch.full_like(values, torch.inf)
         self.first = torch.where(values.isfinite(), self.first, self.first.clamp(max=step))
 
-    def trouble(self, accelerator: Accelerator) -> tuple[int, str] | None:
-        """The first step that was not finite and the name of the loss, on any process."""
+    def trouble(self, accelerator: Accelerator) -> Trouble | None:
+        """The first loss that was not finite on any process."""
         if self.first is None:
             return None
-        first = accelerator.gather(self.first[None]).amin(0)
-        step, index = first.min(0)
-        return (int(step), self.names[int(index)]) if step.isfinite() else None
+        step, index = accelerator.gather(self.first[None]).amin(0).min(0)
+        if not step.isfinite():
+            return None
+        return Trouble(
+            "non-finite",
+            f"{self.names[int(index)]} stopped being finite at step {int(step)}; usual causes: a learning rate too high "
+            "(lower --lr, raise --warmup-epochs), gradients that burst (--clip-grad 1), or overflow (--precision fp32)",
+        )
 
 
 class Spread:
@@ -75,11 +94,22 @@ class Spread:
         if isinstance(output, Tensor) and output.ndim == 2 and len(output) > 1:
             self.feature = output.detach()
 
-    def __call__(self) -> float | None:
+    def __call__(self) -> Tensor | None:
+        """The spread of the last batch that went through the encoder."""
         if self.feature is None:
             return None
         unit = F.normalize(self.feature.float(), dim=1)
-        return float(unit.std(0).mean() * unit.shape[1] ** 0.5)
+        return unit.std(0).mean() * unit.shape[1] ** 0.5
+
+    def trouble(self, step: int, spread: float | None) -> Trouble | None:
+        """A collapse, seen from the spread at ``step``."""
+        if spread is None or spread >= COLLAPSED:
+            return None
+        return Trouble(
+            "collapse",
+            f"the encoder gives all images of a batch the same feature (feature_std {spread:.2g} at step {step}): it has "
+            "collapsed; usual causes: a learning rate too high, a batch too small, or a loss that a constant minimises",
+        )
 
 
 def _whole_lines(path: Path) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
 
 from sslzoo.config import PretrainConfig
 
@@ -51,3 +54,22 @@ def _best_precision(device: torch.device) -> str:
         offers = torch.cpu.get_capabilities()
         return "bf16" if offers.get("avx512_bf16") or offers.get("amx_bf16") or offers.get("bf16") else "fp32"
     return "fp32"
+
+
+def start_accelerator(config: PretrainConfig, resolved: Resolved, out: Path) -> Accelerator:
+    """Accelerate's hold on devices, processes and precision, with the tracker started."""
+    torch.set_num_threads(resolved.threads)
+    # Accelerate keeps the first precision of a process for good; a second run may want another.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    accelerator = Accelerator(
+        mixed_precision="no" if resolved.precision == "fp32" else resolved.precision,
+        gradient_accumulation_steps=config.accumulate,
+        # Buffers are equal on all processes by contract; sending a memory bank around at each step would be waste.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        log_with=None if config.tracker == "none" else config.tracker,
+        project_dir=out,
+    )
+    if config.tracker != "none":
+        settings = {name: value for name, value in asdict(config).items() if not isinstance(value, tuple)}
+        accelerator.init_trackers("sslzoo", config=settings)
+    return accelerator

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
-from accelerate.utils import broadcast, send_to_device
-from safetensors.torch import save_file
+from accelerate import PartialState
+from accelerate.utils import gather_object, send_to_device
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from sslzoo import card, figures, hub
 from sslzoo.checkpoint import load_checkpoint, save_checkpoint
 from sslzoo.config import PretrainConfig, UserError
-from sslzoo.data.loader import KeyedOrder, UnreadableTally, train_loader
+from sslzoo.data.loader import KeyedOrder, UnreadableTally, in_order, train_loader
 from sslzoo.data.source import Source
 from sslzoo.display import Display
-from sslzoo.encoders import create_encoder, spec_of
-from sslzoo.features import extract
+from sslzoo.encoders import create_encoder
+from sslzoo.handover import hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
-from sslzoo.log import COLLAPSED, Log, Spread, Watch
-from sslzoo.machine import Resolved, resolve
+from sslzoo.log import Log, Spread, Watch
+from sslzoo.machine import Resolved, resolve, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
 from sslzoo.nn.schedules import rate_factor
 from sslzoo.optimizers import build_optimizer, peak_rate, set_rate
 from sslzoo.record import check_same_run, new_record, read_record, write_record
-from sslzoo.run import Progress, Run
+from sslzoo.run import Clock, Progress, Run
 from sslzoo.views.keyed import Draw
 
 
@@ -48,20 +44,283 @@ def pretrain(
 
     Raises:
         UserError: for anything the user can mend, in one line.
-        Interrupted: after Ctrl-C or SIGTERM, when the checkpoint is written.
+        Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     begun = read_record(out)
     state = PartialState()
     resolved = resolve(config, state.device, state.num_processes)
     if begun:  # a run keeps the arithmetic it began with
-        resolved = dataclasses.replace(resolved, precision=begun["environment"]["precision"], threads=begun["environment"]["threads"])
-    torch.set_num_threads(resolved.threads)
-    accelerator = Accelerator(
-        mixed_precision="no" if resolved.precision == "fp32" else resolved.precision,
-        gradient_accumulation_steps=config.accumulate,
-        # Buffers are equal on all processes by contract; sending a memory bank around at each step would be waste.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
-        log_with=None if config.tracker == "none" else config.tracker,
-        project_dir=out,
+        kept = {name: begun["environment"][name] for name in ("precision", "threads")}
+        resolved = dataclasses.replace(resolved, **kept)
+    dataset = {"name": source.name, "fingerprint": source.fingerprint, "license": source.license, "samples": len(source)}
+    record = new_record(
+        method_type.info, method_config, config, method_type.defaults, dataset, dataclasses.asdict(resolved)
     )
-    ...
+    if begun:
+        check_same_run(out, begun, record)
+        record = begun
+    if record["finished"]:
+        return out
+    training = _Training(method_type, method_config, config, resolved, source, validation, record, out)
+    if state.is_main_process and not begun:
+        write_record(out, record)
+    training.restore()
+    training.train()
+    training.finish()
+    return out
+
+
+class _Training:
+    """One run in progress: build, restore, steps, finish."""
+
+    def __init__(
+        self,
+        method_type: type[PretextMethod],
+        method_config: Any,
+        config: PretrainConfig,
+        resolved: Resolved,
+        source: Source,
+        validation: Source | None,
+        record: dict[str, Any],
+        out: Path,
+    ) -> None:
+        self.config, self.record, self.out, self.source = config, record, out, source
+        self.accelerator = accelerator = start_accelerator(config, resolved, out)
+        seed_everything(config.seed, "initial weights")
+        encoder = create_encoder(config.encoder, config.image_size, config.channels, config.encoder_args)
+        method = method_type(encoder, method_config)
+        if config.channels_last:
+            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+        self.method = method
+        self.spread = Spread(method.encoder)
+        self.wrapped, self.optimizer = accelerator.prepare(method, build_optimizer(method, config))
+        if config.compile:
+            self.wrapped = torch.compile(self.wrapped)
+
+        self.views = method_type.views(method_config, encoder.spec.input)
+        self.order = KeyedOrder(
+            len(source),
+            batch_size=config.batch_size,
+            accumulate=config.accumulate,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+            seed=config.seed,
+        )
+        loading = {
+            "channels": config.channels,
+            "workers": resolved.workers,
+            "augment_in_workers": accelerator.device.type == "cpu",
+        }
+        self.loader = train_loader(source, self.views, sampler=self.order, **loading)
+        self.validation_loader = None
+        if validation is not None:
+            references = in_order(len(validation), config.batch_size // config.accumulate, config.seed)
+            self.validation_loader = train_loader(validation, self.views, sampler=references, **loading)
+
+        self.progress = Progress(steps_per_epoch=self.order.steps_per_epoch)
+        self.progress.total_steps = config.epochs * self.order.steps_per_epoch
+        self.run = Run(out, accelerator, self.progress, source, self.optimizer)
+        method.on_start(self.run)
+        self.average = frozen_copy(method.trained_encoder()) if config.ema else None
+        self.tally = UnreadableTally(len(source))
+        self.watch = Watch()
+
+    # A run is its folder.
+
+    def restore(self) -> None:
+        """Take up the newest checkpoint, if there is one."""
+        saved = load_checkpoint(self.out / "state")
+        if saved is None:
+            return
+        if saved["run"] != self.record["id"]:
+            raise UserError(
+                f"{self.out / 'state'} holds a checkpoint of another run; put this run's back, or choose another --out"
+            )
+        self.method.load_state_dict(saved["method"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(saved["average"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(saved["scaler"])
+        self.progress.step, self.progress.seconds = saved["step"], saved["seconds"]
+        self.tally.add(saved["unreadable"])
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment."""
+        if self.accelerator.is_main_process:
+            scaler, average = self.accelerator.scaler, self.average
+            state = {
+                "run": self.record["id"],
+                "step": self.progress.step,
+                "seconds": self.progress.seconds,
+                "unreadable": self.tally.names,
+                "method": self.method.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if average is None else average.state_dict(),
+                "scaler": None if scaler is None else scaler.state_dict(),
+            }
+            save_checkpoint(self.out / "state", self.progress.step, state)
+
+    # Views -> loss -> step -> hooks.
+
+    def train(self) -> None:
+        """All steps that are left."""
+        progress, main = self.progress, self.accelerator.is_main_process
+        title = f"{self.method.info.name} {self.config.encoder}"
+        self.log = Log(self.out, self.accelerator, progress.step)
+        with Interrupt() as self.interrupt, Display(title, progress.total_steps, progress.step, main) as self.display:
+            if progress.step:
+                self.display.say(f"going on in {self.out} after step {progress.step} of {progress.total_steps}")
+            while progress.step < progress.total_steps:
+                self.epoch(progress.epoch)
+
+    def epoch(self, epoch: int) -> None:
+        """From where the run stands to the end of its epoch."""
+        progress, config = self.progress, self.config
+        if progress.at_epoch_start:
+            seed_everything(config.seed, "epoch", epoch)
+            self.method.on_epoch_start(self.run)
+        self.order.set_epoch(epoch, progress.step % progress.steps_per_epoch)
+        self.method.train()
+        self.clock = Clock(progress)
+        for micro_batches in _chunks(iter(self.loader), config.accumulate):
+            losses = self.step(micro_batches)
+            progress.step += 1
+            self.method.on_step_end(self.run)
+            if self.average is not None:
+                ema_update(self.average, self.method.trained_encoder(), config.ema)
+            self.watch.see(progress.step, losses)
+            self.display.step(progress.step)
+            ended = progress.at_epoch_start
+            if ended or progress.step % config.log_every == 0:
+                self.report(epoch, losses, ended)
+            wanted = self.interrupted(ended)
+            if wanted or (progress.step % config.save_every == 0 if config.save_every else ended):
+                self.save()
+            if wanted:
+                raise Interrupted(f"stopped after step {progress.step}; run the same command again to go on from there")
+
+    def step(self, micro_batches: list[Batch]) -> dict[str, Tensor]:
+        """One optimizer step; returns the losses, averaged over its micro-batches."""
+        config, progress = self.config, self.progress
+        # What the model draws (dropout, drop path) is a function of step and process: there is no state to save.
+        seed_everything(config.seed, "step", progress.step, self.accelerator.process_index)
+        factor = rate_factor(
+            progress.step,
+            progress.total_steps,
+            warmup_steps=config.warmup_epochs * progress.steps_per_epoch,
+            schedule=config.schedule,
+            milestones=config.milestones,
+        )
+        self.rate = peak_rate(config) * factor
+        set_rate(self.optimizer, self.rate)
+        means: dict[str, Tensor] = {}
+        for batch in micro_batches:
+            with self.accelerator.accumulate(self.wrapped):
+                losses = self.wrapped(self.on_device(batch))
+                self.accelerator.backward(losses["loss"])
+                if self.accelerator.sync_gradients and config.clip_grad:
+                    self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_grad)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+            for name, value in losses.items():
+                means[name] = means.get(name, 0) + value.detach() / len(micro_batches)
+        return means
+
+    def on_device(self, batch: Batch) -> Batch:
+        """A batch where the method is, augmented there unless the workers did it."""
+        self.tally.add(batch.pop("unreadable", []))
+        batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
+        if self.accelerator.device.type != "cpu":
+            batch = self.views.augment(batch)
+        return {name: _channels_last(value) for name, value in batch.items()} if self.config.channels_last else batch
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The pretext task's scores on held-out samples, whose views are the same every time."""
+        self.method.eval()
+        sums: dict[str, Tensor] = {}
+        count = 0
+        for batch in self.validation_loader or ():
+            size = len(batch["index"])
+            with self.accelerator.autocast():
+                losses = self.method(self.on_device(batch))
+            sums = {name: sums.get(name, 0) + value * size for name, value in losses.items()}
+            count += size
+        self.method.train()
+        return {name: float(value) / count for name, value in sums.items()}
+
+    # What people see.
+
+    def report(self, epoch: int, losses: dict[str, Tensor], ended: bool) -> None:
+        """Log this step; stop a run that cannot come to good."""
+        progress = self.progress
+        scores = self.mean_over_processes(losses)
+        speed = self.clock.lap() * self.config.batch_size
+        line: dict[str, Any] = {"epoch": epoch, "lr": self.rate, **scores, "samples_per_second": round(speed, 1)}
+        if ended and self.validation_loader is not None:
+            line["validation"] = self.validate()
+        self.log.write(progress.step, line)
+        self.display.scores(scores, speed)
+        if ended:
+            held_out = {f"held-out {name}": value for name, value in line.get("validation", {}).items()}
+            self.display.epoch(epoch + 1, self.config.epochs, scores | held_out, speed)
+        if self.accelerator.num_processes > 1:
+            self.tally.add(gather_object(self.tally.names))
+        trouble = self.watch.trouble(self.accelerator) or self.spread.trouble(progress.step, scores.get("feature_std"))
+        if trouble is not None:
+            if trouble.stops(self.config.stop_on):
+                raise UserError(f"{trouble.text}; see {self.log.path}")
+            self.display.warn(trouble.kind, trouble.text)
+
+    def mean_over_processes(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Logged scores as numbers. This waits for the device, so it is done for logged steps only."""
+        spread = self.spread()
+        losses = losses if spread is None else losses | {"feature_std": spread}
+        values = torch.stack([value.float() for value in losses.values()])
+        return dict(zip(losses, self.accelerator.reduce(values, "mean").tolist(), strict=True))
+
+    def interrupted(self, ended: bool) -> bool:
+        """Whether any process was asked to stop. Several processes ask each other only when they log."""
+        if self.accelerator.num_processes == 1:
+            return self.interrupt.wanted
+        if not (ended or self.progress.step % self.config.log_every == 0):
+            return False
+        wanted = torch.tensor(float(self.interrupt.wanted), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(wanted, "sum"))
+
+    def finish(self) -> None:
+        """Hand over the encoder; the run is finished."""
+        encoder = self.method.trained_encoder() if self.average is None else self.average
+        if self.accelerator.is_main_process:
+            self.record |= {"finished": True, "steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
+            hand_over(self.method, encoder, self.record, self.out, self.samples_to_show())
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
+    def samples_to_show(self) -> Batch:
+        """A batch of held-out views, or of the data set's own, for pictures."""
+        loader = self.validation_loader or self.loader
+        self.order.set_epoch(self.config.epochs, 0)
+        return self.on_device(next(iter(loader)))
+
+
+def seed_everything(seed: int, *purpose: int | str) -> None:
+    """Set torch's generators to a state that is a function of the run's seed and a purpose."""
+    torch.manual_seed(int(Draw.root(seed).at("model", *purpose).key))
+
+
+def _chunks(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while chunk := list(islice(batches, size)):
+        yield chunk
+
+
+def _channels_last(value: Any) -> Any:
+    """Images of a batch in the memory layout of the weights."""
+    if isinstance(value, list):
+        return [_channels_last(item) for item in value]
+    if isinstance(value, Tensor) and value.ndim == 4 and value.is_floating_point():
+        return value.contiguous(memory_format=torch.channels_last)
+    return value

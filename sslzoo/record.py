@@ -13,14 +13,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from sslzoo import __version__
 from sslzoo.checkpoint import atomic_write
 from sslzoo.config import PretrainConfig, UserError
 from sslzoo.taxonomy import MethodInfo
 
 FORMAT = 1
-FREE = ("workers", "save_every", "log_every", "tracker", "on_non_finite")
+FREE = ("workers", "save_every", "log_every", "tracker", "stop_on")
 """Settings that may change when a run goes on: they do not change what is computed."""
-PACKAGES = ("sslzoo", "torch", "torchvision", "timm", "accelerate", "datasets", "huggingface-hub", "safetensors")
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "datasets", "huggingface-hub", "safetensors")
 
 
 def public_name(dataset: str) -> str:
@@ -134,7 +135,8 @@ def _flag(name: str, value: Any) -> list[str]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    ours = {"sslzoo": __version__, "python": platform.python_version()}
+    return ours | {name: version(name) for name in PACKAGES}
 
 
 def git_commit() -> str | None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim import Optimizer
+
+from sslzoo.data.source import Source
+from sslzoo.features import extract
 
 
 @dataclass
@@ -22,8 +26,6 @@ class Progress:
     total_steps: int = 0
     seconds: float = 0.0
     """Time spent training, over all starts."""
-    unreadable: list[str] = field(default_factory=list)
-    """Samples that could not be decoded so far, with the reason."""
 
     @property
     def epoch(self) -> int:
@@ -39,8 +41,20 @@ class Progress:
         """Share of training that is done, in [0, 1]."""
         return self.step / self.total_steps
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+
+class Clock:
+    """Adds the time that training takes to the progress, and tells its speed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.step, self.time = progress, progress.step, time.perf_counter()
+
+    def lap(self) -> float:
+        """Steps per second since the last lap."""
+        now = time.perf_counter()
+        seconds, steps = now - self.time, self.progress.step - self.step
+        self.step, self.time = self.progress.step, now
+        self.progress.seconds += seconds
+        return steps / seconds
 
 
 @dataclass
@@ -50,21 +64,28 @@ class Run:
     folder: Path
     accelerator: Accelerator
     progress: Progress
-    num_samples: int
-    """Samples in the data set: the largest ``index`` is one less."""
+    source: Source
     optimizer: Optimizer
-    extract: Callable[[nn.Module], Tensor]
+
+    @property
+    def num_samples(self) -> int:
+        """Samples in the data set: the largest ``index`` is one less."""
+        return len(self.source)
 
     def features(self, encoder: nn.Module) -> Tensor:
         """(num_samples, D) features of the whole data set in its order, the same on every process.
 
-        Images are prepared as for evaluation, and the encoder is put into ``eval()`` for the time. Rows of samples
-        that cannot be read are zero.
+        Images are prepared as for evaluation, and the encoder is in ``eval()`` for the time. Rows of samples that
+        cannot be read are zero.
         """
-        return self.extract(encoder)
+        if self.accelerator.num_processes > 1:  # batch statistics differ by process: the first one counts
+            broadcast([buffer for buffer in encoder.buffers()])
+        found = extract(encoder, self.source, accelerator=self.accelerator)
+        features = torch.zeros(self.num_samples, found.final.shape[1])
+        features[found.index] = found.final
+        return features.to(self.accelerator.device)
 
     def forget(self, module: nn.Module) -> None:
         """Drop what the optimizer remembers of a module's parameters, after they were set anew."""
-        state = self.optimizer.state
         for parameter in module.parameters():
-            state.pop(parameter, None)
+            self.optimizer.state.pop(parameter, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -114,14 +114,14 @@ class Repository:
         return commit
 
     def files(self, revision: str = "main") -> dict[str, bytes]:
-        """The content of every file by path."""
+        """The content of every file by path, ``.gitattributes`` among them."""
         return {path: blob.data for path, blob in self.resolve(revision).files.items()}
 
     def commit(
         self, ref: str, files: Mapping[str, Blob], title: str, message: str = "", *, author: str, parent: str = ""
     ) -> Commit:
         """Put ``ref`` (a full name) on a new commit that holds exactly ``files``; its parent is where ``ref`` stood."""
-        date = datetime.now(timezone.utc)
+        date = datetime.now(UTC)
         commit = Commit(dict(sorted(files.items())), parent or self.refs.get(ref), title, message, author, date)
         self._commits[commit.oid] = commit
         self.refs[ref] = commit.oid

@@ -154,14 +154,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            return self._read(int(self.headers.get("Content-Length", 0)))
         chunks = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
-            chunks.append(self.rfile.read(size))
+        while size := int(self.rfile.readline().split(b";")[0] or b"0", 16):
+            chunks.append(self._read(size))
             self.rfile.readline()
         while self.rfile.readline().strip():
             continue
         return b"".join(chunks)
+
+    def _read(self, size: int) -> bytes:
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise ConnectionError(f"the client hung up after {len(data)} of {size} bytes")
+        return data
 
     def _send(self, reply: Reply) -> None:
         self.send_response(reply.status)

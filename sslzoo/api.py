@@ -1,0 +1,157 @@
+"""The same verbs as the command line, for Python. ``import sslzoo`` offers them lazily."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sslzoo.card import write_card
+from sslzoo.config import PretrainConfig, UsageError
+from sslzoo.data.open import open_source, parse_name
+from sslzoo.data.source import Source
+from sslzoo.evaluate import Report, save_report
+from sslzoo.evaluate import evaluate as run_evaluation
+from sslzoo.hub.load import load_encoder
+from sslzoo.hub.pull import pull
+from sslzoo.hub.push import push
+from sslzoo.hub.verify import verify
+from sslzoo.method import PretextMethod
+from sslzoo.pretrain import pretrain as run_pretraining
+from sslzoo.record import public_name, read_record
+from sslzoo.registry import datasets, evaluations, method_info, methods
+from sslzoo.taxonomy import MethodInfo
+
+__all__ = ["evaluate", "list_methods", "load_encoder", "open_dataset", "pretrain", "pull", "push", "verify"]
+
+
+def list_methods() -> list[MethodInfo]:
+    """Every installed method that says what it is, without importing any."""
+    found = (method_info(listed) for listed in methods.listed())
+    return [info for info in found if info is not None]
+
+
+def open_dataset(
+    name: str, split: str = "", *, image_column: str = "", label_column: str = "", streaming: bool = False
+) -> Source:
+    """A split of a named, local or Hub data set. ``D[split]`` in the name wins over ``split``.
+
+    Raises:
+        UsageError: naming what exists, for an unknown data set, split or column.
+    """
+    base, named_split = parse_name(name)
+    if base not in datasets.names():
+        text = f"{base}[{named_split or split}]" if named_split or split else base
+        return open_source(text, image_column=image_column, label_column=label_column, streaming=streaming)
+    dataset = datasets.load(base)()
+    wanted = named_split or split or dataset.info.splits[0]
+    if wanted.partition("[")[0] not in dataset.info.splits:
+        raise UsageError(f"{base} has no split {wanted!r}; there are: {', '.join(dataset.info.splits)}")
+    return dataset.open(wanted)
+
+
+def pretrain(
+    method: str,
+    *,
+    out: Path | str | None = None,
+    config: PretrainConfig | None = None,
+    method_config: Any = None,
+    **settings: Any,
+) -> Path:
+    """Pretrain ``method``, or go on where the run in ``out`` stopped; returns the run's folder.
+
+    ``settings`` are fields of ``PretrainConfig`` or of the method's own configuration, over the paper's recipe::
+
+        sslzoo.pretrain("rotation", dataset="cliparts", encoder="test_resnet", image_size=64, epochs=5)
+
+    Raises:
+        UsageError: for an unknown name.
+        UserError: for anything else the user can mend.
+    """
+    method_type = methods.load(method)
+    shared, own = _divide(method_type, settings)
+    config = replace(config or method_type.defaults, **shared)
+    method_config = replace(method_config or method_type.Config(), **own)
+    columns = {name: getattr(config, name) for name in ("image_column", "label_column")}
+    source = open_dataset(config.dataset, streaming=config.streaming, **columns)
+    validation = open_dataset(config.validation, **columns) if config.validation else None
+    folder = Path(out or default_out(method, config))
+    return run_pretraining(method_type, method_config, config, source, folder, validation)
+
+
+def evaluate(
+    evaluation: str,
+    model: str | Path,
+    dataset: str = "cliparts",
+    *,
+    train_split: str = "train",
+    test_split: str = "test",
+    image_column: str = "",
+    label_column: str = "",
+    out: Path | str | None = None,
+    baseline: bool = True,
+    **settings: Any,
+) -> Report:
+    """Evaluate an encoder beside the untrained one; the report also goes to ``out``, or into the run if it is one.
+
+    ``settings`` are fields of the evaluation's own configuration.
+    """
+    kind = evaluations.load(evaluation)
+    unknown = settings.keys() - {field.name for field in fields(kind.Config)}
+    if unknown:
+        raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {_names(kind.Config)}")
+    columns = {"image_column": image_column, "label_column": label_column}
+    encoder = load_encoder(model)
+    train = open_dataset(dataset, train_split, **columns)
+    test = open_dataset(dataset, test_split, **columns)
+    report = run_evaluation(
+        kind(kind.Config(**settings)), encoder, train, test, model=public_name(str(model)), baseline=baseline
+    )
+    run = Path(model)
+    if out is not None:
+        save_report(report, Path(out))
+    elif (run / "run.json").exists():
+        save_report(report, run / "evaluations")
+        write_card(run)
+    return report
+
+
+def default_out(method: str, config: PretrainConfig) -> Path:
+    """``runs/<method>_<encoder>_<dataset>``, the name a released encoder would have."""
+    dataset = public_name(parse_name(config.dataset)[0])
+    plain = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in dataset)
+    return Path("runs") / f"{method}_{config.encoder}_{plain}"
+
+
+def recorded_settings(method: type[PretextMethod], out: Path) -> tuple[Any, PretrainConfig] | None:
+    """What a run in ``out`` was begun with, to go on without saying it all again; None where there is no run."""
+    record = read_record(out)
+    if record is None or record["method"]["name"] != method.info.name:
+        return None
+    return _restored(method.Config, record["method_config"]), _restored(PretrainConfig, record["pretrain"])
+
+
+def _restored(kind: type, recorded: dict[str, Any]) -> Any:
+    """A configuration from JSON: lists were tuples."""
+    known = {field.name for field in fields(kind)}
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
+    return kind(**{name: value for name, value in plain.items() if name in known})
+
+
+def _divide(method: type[PretextMethod], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of every method, and of this one."""
+    shared = {field.name for field in fields(PretrainConfig)}
+    own = {field.name for field in fields(method.Config)}
+    unknown = sorted(settings.keys() - shared - own)
+    if unknown:
+        raise UsageError(f"{method.info.name} has no setting {unknown[0]!r}; its own are: {_names(method.Config)}")
+    return (
+        {name: value for name, value in settings.items() if name in shared},
+        {name: value for name, value in settings.items() if name in own},
+    )
+
+
+def _names(config: type) -> str:
+    return ", ".join(field.name for field in fields(config)) or "none"

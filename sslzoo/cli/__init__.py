@@ -1,0 +1,62 @@
+"""The command line: one module per verb, imported when the verb is called.
+
+Data goes to stdout, talk to stderr. Exit code 0 is success, 2 wrong usage, 1 any other failure, told in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from sslzoo import __version__
+from sslzoo.config import UsageError, UserError
+
+VERBS = {
+    "list": ("listing", "Every installed method, with category, paper and package."),
+    "info": ("info", "One method: paper, configuration, default recipe."),
+    "pretrain": ("pretrain", "Pretrain a method, or go on where a run stopped."),
+    "evaluate": ("evaluate", "What an encoder is good for, beside the untrained one."),
+    "verify": ("verify", "Check an encoder's files, and its features through every door."),
+    "push": ("hub", "Publish a run on the Hugging Face Hub."),
+    "pull": ("hub", "Fetch an encoder from the Hugging Face Hub."),
+    "demo": ("demo", "The main job on embedded data, without network, in five minutes."),
+}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if args is None else args)
+    try:
+        if not words:
+            raise UsageError("no command given; see sslzoo --help")
+        if words[0] in ("-h", "--help"):
+            print(_help())
+            return 0
+        if words[0] == "--version":
+            print(f"sslzoo {__version__}")
+            return 0
+        return _verb(words[0], words[1:])
+    except UsageError as error:
+        print(f"sslzoo: {error}", file=sys.stderr)
+        return 2
+    except UserError as error:
+        print(f"sslzoo: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("sslzoo: interrupted", file=sys.stderr)
+        return 1
+
+
+def _verb(verb: str, words: list[str]) -> int:
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        raise UsageError(f"no command {verb!r}; " + (f"did you mean {near[0]!r}?" if near else "see sslzoo --help"))
+    return import_module(f"sslzoo.cli.{VERBS[verb][0]}").main(verb, words)
+
+
+def _help() -> str:
+    lines = ["usage: sslzoo COMMAND ...", "", "Self-supervised pretext methods that publish plain timm encoders.", ""]
+    lines += [f"  {verb:<10}{text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join([*lines, "", "sslzoo COMMAND --help tells the rest."])

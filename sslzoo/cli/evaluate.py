@@ -1,0 +1,64 @@
+"""``sslzoo evaluate EVALUATION MODEL``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, make_dataclass
+from typing import Any
+
+import tyro
+from rich.console import Console
+
+from sslzoo.api import evaluate
+from sslzoo.cli.parse import parse
+from sslzoo.config import UsageError
+from sslzoo.evaluate import render
+from sslzoo.registry import evaluations
+
+
+@dataclass(frozen=True)
+class Arguments:
+    model: tyro.conf.Positional[str]
+    """A run or encoder folder, hf-hub:org/name[@rev], or random:ARCH."""
+    dataset: str = "cliparts"
+    """Embedded name, folder:PATH, datasets id, or local parquet/arrow."""
+    train_split: str = "train"
+    """Split to fit on, and to choose settings on parts of."""
+    test_split: str = "test"
+    """Split to score on, once."""
+    image_column: str = ""
+    """Column that holds the images; recognised by name or type if not given."""
+    label_column: str = ""
+    """Column that holds the labels; recognised by name or type if not given."""
+    out: str = ""
+    """Folder for the report; a run keeps its own if not given."""
+    baseline: bool = True
+    """Also evaluate the untrained encoder."""
+    json: bool = False
+    """Print the report as JSON."""
+
+
+def main(verb: str, words: list[str]) -> int:
+    """Evaluate, and print the report."""
+    if not words or words[0].startswith("-"):
+        names = ", ".join(evaluations.names())
+        usage = f"usage: sslzoo evaluate EVALUATION MODEL [flags]; evaluations: {names}"
+        if words and words[0] in ("-h", "--help"):
+            print(usage)
+            return 0
+        raise UsageError(usage)
+    kind = evaluations.load(words[0])
+    flat = tyro.conf.OmitArgPrefixes
+    arguments = make_dataclass(
+        "EvaluateArguments",
+        [("own", flat[kind.Config], field(default=kind.Config()))],  # type: ignore[type-arg,valid-type]
+        bases=(Arguments,),
+        frozen=True,
+    )
+    parsed: Any = parse(arguments, words[1:], f"sslzoo evaluate {words[0]}", kind.info.summary)
+    settings = {name: value for name, value in asdict(parsed).items() if name not in ("own", "json", "out")}
+    report = evaluate(words[0], out=parsed.out or None, **settings, **asdict(parsed.own))
+    if parsed.json:
+        print(report.to_json())
+    else:
+        Console().print(render(report))
+    return 0

@@ -1,0 +1,63 @@
+"""Which files of a run are published, and where they lie in the repository."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from sslzoo.config import UserError
+from sslzoo.hub.timm_config import CONFIG
+from sslzoo.hub.weights import WEIGHTS
+
+ENCODER_FILES = (CONFIG, WEIGHTS, "README.md")
+"""In the run's ``encoder/``, and at the root of the repository, where timm looks."""
+RUN_FILES = ("run.json", "log.jsonl")
+RUN_FOLDERS = {"evaluations": ".json", "figures": ".png"}
+"""At the same place in the run and in the repository. ``state/`` and ``heads.safetensors`` stay at home."""
+
+
+def published_files(run: Path) -> dict[str, Path]:
+    """Every file that is published, by its name in the repository.
+
+    Raises:
+        UserError: if the run is not finished.
+    """
+    _check_finished(run)
+    files = {name: run / "encoder" / name for name in ENCODER_FILES}
+    if missing := [name for name, path in files.items() if not path.is_file()]:
+        raise UserError(f"{run}/encoder lacks {', '.join(missing)}; save the encoder and its card again")
+    files |= {name: run / name for name in RUN_FILES if (run / name).is_file()}
+    for folder, suffix in RUN_FOLDERS.items():
+        files |= {f"{folder}/{path.name}": path for path in sorted((run / folder).glob(f"*{suffix}"))}
+    return files
+
+
+def is_published(name: str) -> bool:
+    """Whether a file of a repository is one that ``published_files`` may name."""
+    folder, slash, rest = name.partition("/")
+    if not slash:
+        return name in ENCODER_FILES + RUN_FILES
+    return folder in RUN_FOLDERS and "/" not in rest and rest.endswith(RUN_FOLDERS[folder])
+
+
+def move_encoder_into_run(folder: Path) -> Path:
+    """Turn a repository's layout into a run's: what timm reads goes to ``encoder/``, which is returned."""
+    encoder = folder / "encoder"
+    encoder.mkdir()
+    for name in ENCODER_FILES:
+        if (folder / name).is_file():
+            (folder / name).rename(encoder / name)
+    return encoder
+
+
+def _check_finished(run: Path) -> None:
+    try:
+        finished = json.loads((run / "run.json").read_text())["finished"]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{run} is not a run: it has no run.json; name a folder that `sslzoo pretrain` wrote"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run / 'run.json'} cannot be read ({error!r}); restore it") from error
+    if not finished:
+        raise UserError(f"the run {run} has not finished; go on with the same `sslzoo pretrain`, then push")

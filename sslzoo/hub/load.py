@@ -1,0 +1,165 @@
+"""Encoders in: from a run, a folder, the Hub, or untrained by name. What loads is what was saved, or it is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import timm
+from huggingface_hub import hf_hub_download
+from torch import Tensor, nn
+
+from sslzoo import __version__
+from sslzoo.config import UsageError, UserError
+from sslzoo.encoders import create_encoder
+from sslzoo.hub.errors import hub_errors
+from sslzoo.hub.fingerprint import check
+from sslzoo.hub.timm_config import CONFIG, build_encoder, is_ours, read_config
+from sslzoo.hub.weights import WEIGHTS, load_strictly, read_weights, sha256, weights_file
+
+HUB, RANDOM = "hf-hub:", "random:"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What a MODEL on the command line stands for."""
+
+    kind: Literal["run", "encoder", "hub", "random"]
+    name: str
+    """``org/name`` on the Hub, ``ARCH`` or ``ARCH@SIZE`` if untrained, else the path."""
+    folder: Path | None = None
+    """Where config.json and model.safetensors are; None if untrained."""
+    revision: str | None = None
+    """The commit on the Hub."""
+
+
+def resolve(model: str | Path, *, token: str | None = None, endpoint: str | None = None) -> Resolved:
+    """Find what ``model`` names: a run folder, an encoder folder, ``hf-hub:org/name[@rev]`` or ``random:ARCH[@SIZE]``.
+
+    A repository on the Hub is downloaded into the client's cache, or taken from there.
+
+    Raises:
+        UsageError: if it is none of these.
+        UserError: if a run has no encoder yet, or the Hub does not give it.
+    """
+    text = str(model)
+    if text.startswith(RANDOM):
+        return Resolved("random", text.removeprefix(RANDOM))
+    if text.startswith(HUB):
+        return _from_hub(text.removeprefix(HUB), token, endpoint)
+    path = Path(model).expanduser()
+    if (path / "encoder").is_dir() and not (path / CONFIG).is_file():
+        return Resolved("run", text, path / "encoder")
+    if (path / CONFIG).is_file():
+        return Resolved("encoder", text, path)
+    if (path / "run.json").is_file():
+        raise UserError(
+            f"the run {path} has no encoder yet: it has not finished; go on with the same `sslzoo pretrain`"
+        )
+    raise UsageError(_unknown(text, path))
+
+
+def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str | None = None) -> nn.Module:
+    """The encoder ``model`` names, on the CPU and in ``eval()``; images (B, C, H, W) to features (B, D).
+
+    It carries its ``spec``. Nothing is executed from what was downloaded, and nothing unpickled. Weights that sslzoo
+    published must have the checksum and the forward fingerprint of their config.json; of other timm repositories, the
+    classifier is left away and everything else must fit.
+
+    Args:
+        model: a run folder, an encoder folder, ``hf-hub:org/name[@rev]``, or ``random:ARCH[@SIZE]`` for an untrained
+            encoder that is the same every time.
+        token: for a private repository; the client's own login if not given.
+        endpoint: of another Hub than the client's.
+
+    Raises:
+        UsageError: if ``model`` is none of these.
+        UserError: if what it names cannot be had, or is not what was saved.
+    """
+    found = resolve(model, token=token, endpoint=endpoint)
+    return load_folder(found.folder) if found.folder else _untrained(found.name)
+
+
+def load_folder(folder: Path) -> nn.Module:
+    """The encoder in a folder with config.json and model.safetensors.
+
+    Raises:
+        UserError: if it is not what was saved, part by part.
+    """
+    config = read_config(folder)
+    path = weights_file(folder)
+    check_sum(config, path)
+    encoder = build_encoder(config, folder / CONFIG)
+    load_strictly(
+        encoder, read_encoder_weights(config, path, encoder), f"{path} does not fit its {CONFIG}; ask its author"
+    )
+    encoder.eval()
+    if is_ours(config):
+        try:
+            check(encoder, config["sslzoo"]["fingerprint"])
+        except UserError as error:
+            raise UserError(f"{folder}: {error}") from error
+    return encoder
+
+
+def check_sum(config: dict[str, Any], path: Path) -> None:
+    """Hold a file of weights against the checksum of a config of ours.
+
+    Raises:
+        UserError: if it is another.
+    """
+    if not is_ours(config):
+        return
+    recorded, found = config["sslzoo"]["weights_sha256"], sha256(path)
+    if found != recorded:
+        raise UserError(
+            f"{path} has sha256 {found[:12]}… where its {CONFIG} says {recorded[:12]}…: it was damaged or exchanged; "
+            "fetch or save it again"
+        )
+
+
+def read_encoder_weights(config: dict[str, Any], path: Path, encoder: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a file, without those of a classifier if it is not ours."""
+    state = read_weights(path)
+    if not is_ours(config):
+        names = config["pretrained_cfg"].get("classifier") or encoder.pretrained_cfg["classifier"] or ()  # type: ignore[index]
+        for name in (names,) if isinstance(names, str) else names:
+            state.pop(f"{name}.weight", None)
+            state.pop(f"{name}.bias", None)
+    return state
+
+
+def _from_hub(name: str, token: str | None, endpoint: str | None) -> Resolved:
+    repo_id, _, revision = name.partition("@")
+    client: dict[str, Any] = {
+        "token": token,
+        "endpoint": endpoint,
+        "library_name": "sslzoo",
+        "library_version": __version__,
+    }
+    with hub_errors(f"read {CONFIG} of {HUB}{name}"):
+        config = Path(hf_hub_download(repo_id, CONFIG, revision=revision or None, **client))
+    commit = config.parent.name  # the weights of the same commit, even if someone pushes right now
+    with hub_errors(f"read {WEIGHTS} of {HUB}{name}"):
+        hf_hub_download(repo_id, WEIGHTS, revision=commit, **client)
+    return Resolved("hub", repo_id, config.parent, commit)
+
+
+def _untrained(name: str) -> nn.Module:
+    architecture, at, size = name.partition("@")
+    if at and not size.isdecimal():
+        raise UsageError(f"{RANDOM}{name}: {size!r} is not an image size; write it as {RANDOM}resnet18@96")
+    return create_encoder(architecture, int(size) if at else 224, seed=0).eval()
+
+
+def _unknown(text: str, path: Path) -> str:
+    if path.is_file():
+        return f"{text} is a file; name the folder with {CONFIG} and {WEIGHTS}"
+    if path.is_dir():
+        return f"{text} is neither a run nor an encoder folder: it has no {CONFIG} and no encoder/"
+    if timm.is_model(text):
+        return f"there is no folder {text}; for an untrained encoder write {RANDOM}{text}"
+    if text.count("/") == 1 and not text.startswith(("/", ".", "~")):
+        return f"there is no folder {text}; for a repository on the Hub write {HUB}{text}"
+    return f"there is no folder {text}; a model is a run or encoder folder, {HUB}org/name or {RANDOM}ARCH"

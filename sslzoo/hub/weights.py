@@ -1,0 +1,103 @@
+"""model.safetensors: tensors by name and nothing else. Nothing here can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from sslzoo.config import UserError
+
+WEIGHTS = "model.safetensors"
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".tar")
+
+_CLOCK_TICK = 2_000_000_000
+"""Nanoseconds: the coarsest clock of a file system in use."""
+_digests: dict[tuple[int, int, int, int], str] = {}
+
+
+def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
+    """Write a state dict; tensors that share memory are written once for each name."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in state.items():
+        tensor = tensor.detach().cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if storage in seen else tensor
+        seen.add(storage)
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+
+
+def weights_file(folder: Path) -> Path:
+    """The weights in ``folder``.
+
+    Raises:
+        UserError: if there are none, or only pickled ones.
+    """
+    path = folder / WEIGHTS
+    if path.is_file():
+        return path
+    pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES) if folder.is_dir() else []
+    if pickles:
+        raise UserError(
+            f"{folder} has no {WEIGHTS}, only {', '.join(pickles)}, which can run code and are never opened; "
+            "ask its author for safetensors"
+        )
+    raise UserError(f"{folder} has no {WEIGHTS}; it was not copied whole: fetch or save it again")
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, on the CPU.
+
+    Raises:
+        UserError: if the file is truncated, or its header does not fit its content.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}); fetch or save it again") from error
+
+
+def load_strictly(encoder: nn.Module, state: Mapping[str, Tensor], complaint: str) -> None:
+    """Give ``encoder`` exactly the tensors of ``state``.
+
+    Raises:
+        UserError: ``complaint``, with the names of the tensors that are missing, unexpected, or of another shape.
+    """
+    ours = encoder.state_dict()
+    wrong = [
+        f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in ours.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    troubles = {
+        "missing": sorted(ours.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - ours.keys()),
+        "of the wrong shape": wrong,
+    }
+    text = "; ".join(f"{len(names)} {kind}: {_few(names)}" for kind, names in troubles.items() if names)
+    if text:
+        raise UserError(f"{complaint} ({text})")
+    encoder.load_state_dict(dict(state))
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file, remembered while the file stays untouched."""
+    stat = path.stat()
+    key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if key not in _digests:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if time.time_ns() - stat.st_mtime_ns < _CLOCK_TICK:  # it may change again without a change of its time
+            return digest
+        _digests[key] = digest
+    return _digests[key]
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")

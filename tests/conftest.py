@@ -1,0 +1,84 @@
+"""What several test files share: installing plugins without pip, and running the command as a user does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+# Read by the Hub client when it is first imported: no test may leave this machine or the user's cache.
+os.environ.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing listens there
+os.environ.pop("HF_TOKEN", None)
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+
+STRETCH = {
+    "sslzoo.methods": {
+        "clip-direction": "stretch_plugins.clip_direction:ClipDirection",
+        "sight-and-sound": "stretch_plugins.sight_and_sound:SightAndSound",
+        "mean-teacher": "stretch_plugins.mean_teacher:MeanTeacher",
+        "recluster": "stretch_plugins.recluster:Recluster",
+        "tiny-gan": "stretch_plugins.tiny_gan:TinyGAN",
+    },
+    "sslzoo.datasets": {"moving-dots": "stretch_plugins.moving_dots:MovingDots"},
+}
+
+
+def write_distribution(folder: Path, name: str, entry_points: dict[str, dict[str, str]]) -> Path:
+    """What pip leaves of an installed package: a .dist-info with entry points."""
+    info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = []
+    for group, entries in entry_points.items():
+        lines += [f"[{group}]", *(f"{entry} = {value}" for entry, value in entries.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Install a package of given name and entry points for one test, in this process and its children."""
+    from sslzoo import registry
+
+    def install_distribution(name: str, entry_points: dict[str, dict[str, str]]) -> Path:
+        folder = write_distribution(tmp_path / "site" / name, name, entry_points)
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
+        for known in (registry.methods, registry.evaluations, registry.datasets):
+            known.__dict__.pop("_declared", None)
+        return folder
+
+    return install_distribution
+
+
+@pytest.fixture
+def stretch(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plugins of ``stretch_plugins``, installed for one test."""
+    from sslzoo import registry
+
+    install("stretch-plugins", STRETCH)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]]))
+    yield
+    for known in (registry.methods, registry.evaluations, registry.datasets):
+        known.__dict__.pop("_declared", None)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test caches features in a folder of its own."""
+    monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def sslzoo(*words: str | Path, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [sys.executable, "-W", "error::ResourceWarning", "-m", "sslzoo", *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **(env or {})}, check=False
+    )

@@ -1,0 +1,320 @@
+"""What is saved is plain timm: the same features through every door, and none of the traps of timm's own export."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from published_run import PROVENANCE, trained
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from timm.data import resolve_model_data_config
+from torch import Tensor, nn
+
+from sslzoo.config import UserError
+from sslzoo.encoders import create_encoder, spec_of
+from sslzoo.hub.fingerprint import TOLERANCE, check, fingerprint
+from sslzoo.hub.folder import save_encoder
+from sslzoo.hub.load import load_encoder
+from sslzoo.hub.verify import verify
+
+KINDS: list[tuple[str, int, tuple[str, ...]]] = [
+    ("test_resnet", 64, ()),
+    ("test_resnet", 40, ("global_pool='max'",)),
+    ("test_convnext", 48, ()),
+    ("test_vit", 32, ("patch_size=4",)),
+    ("test_vit", 160, ()),
+    ("test_vit", 48, ("patch_size=8", "global_pool='avg'", "reg_tokens=2")),
+]
+each_kind = pytest.mark.parametrize(
+    ("architecture", "size", "args"), KINDS, ids=[f"{arch}-{size}" for arch, size, _ in KINDS]
+)
+each_channels = pytest.mark.parametrize("channels", [1, 3, 4])
+
+
+def images(encoder: nn.Module) -> Tensor:
+    return torch.randn(2, *spec_of(encoder).input.size, generator=torch.Generator().manual_seed(3))
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "config.json").read_text())
+
+
+def edit_config(folder: Path, **changes: Any) -> None:
+    (folder / "config.json").write_text(json.dumps(config_of(folder) | changes))
+
+
+@each_channels
+@each_kind
+def test_features_are_equal_bit_for_bit_through_every_door(
+    architecture: str, size: int, args: tuple[str, ...], channels: int, tmp_path: Path
+) -> None:
+    encoder = trained(architecture, size, channels, args)
+    save_encoder(encoder, tmp_path / "encoder", PROVENANCE)
+    checks = {check.name: check for check in verify(tmp_path / "encoder")}
+    assert [check for check in checks.values() if not check.ok] == []
+    assert list(checks) == [
+        *("config", "checksum", "keys", "fingerprint", "sslzoo", "timm", "transformers", "torch.hub"),
+    ]
+    loaded = load_encoder(tmp_path / "encoder")
+    assert not loaded.training
+    assert spec_of(loaded) == spec_of(encoder)
+    with torch.no_grad():
+        assert torch.equal(encoder(images(encoder)), loaded(images(encoder)))
+
+
+@each_channels
+@each_kind
+def test_trap_2_a_classifier_can_be_put_on(
+    architecture: str, size: int, args: tuple[str, ...], channels: int, tmp_path: Path
+) -> None:
+    encoder = trained(architecture, size, channels, args)
+    save_encoder(encoder, tmp_path, PROVENANCE)
+    classifier = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=10).eval()
+    with torch.no_grad():
+        assert torch.equal(
+            classifier.forward_features(images(encoder)), encoder.forward_features(images(encoder))  # type: ignore[operator]
+        )
+        assert classifier(images(encoder)).shape == (2, 10)
+
+
+def test_trap_1_no_provenance_of_supervised_weights(tmp_path: Path) -> None:
+    save_encoder(create_encoder("resnet18", 32), tmp_path, PROVENANCE | {"origin_url": "https://example.org/run"})
+    described = config_of(tmp_path)["pretrained_cfg"]
+    assert described["tag"] == "rotation_cliparts_unlabeled"
+    assert described["license"] == "apache-2.0"
+    assert described["input_size"] == [3, 32, 32]
+    assert described["origin_url"] == "https://example.org/run"
+    assert described.keys().isdisjoint({"paper_ids", "url", "hf_hub_id", "test_input_size", "label_names"})
+    text = (tmp_path / "config.json").read_text()
+    assert "in1k" not in text and "2110.00476" not in text
+    plain = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    assert resolve_model_data_config(plain)["input_size"] == (3, 32, 32)
+
+
+def test_trap_1_the_normalisation_is_the_one_trained_with(tmp_path: Path) -> None:
+    save_encoder(trained(channels=1), tmp_path, PROVENANCE)
+    plain = timm.create_model(f"local-dir:{tmp_path}", pretrained=True)
+    data = resolve_model_data_config(plain)
+    assert (data["input_size"], data["mean"], data["std"]) == ((1, 32, 32), (0.5,), (0.5,))
+
+
+def test_trap_2_the_config_says_that_there_is_no_classifier(tmp_path: Path) -> None:
+    save_encoder(trained(), tmp_path, PROVENANCE)
+    config = config_of(tmp_path)
+    assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == 0
+    assert config["pretrained_cfg"]["classifier"] == "fc"
+    del config["num_classes"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="num_classes is not 0"):
+        load_encoder(tmp_path)
+
+
+def test_trap_3_a_lost_layer_is_an_error_even_if_the_checksum_was_mended(tmp_path: Path) -> None:
+    save_encoder(trained("test_vit"), tmp_path, PROVENANCE)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["blocks.1.attn.qkv.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match="sha256"):
+        load_encoder(tmp_path)
+    mend_checksum(tmp_path)
+    with pytest.raises(UserError, match=r"1 missing: blocks\.1\.attn\.qkv\.weight"):
+        load_encoder(tmp_path)
+    timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=10)  # timm says nothing
+
+
+def test_trap_4_the_arguments_of_the_architecture_are_written(tmp_path: Path) -> None:
+    save_encoder(trained("test_vit", 32, 4, ("patch_size=4", "reg_tokens=1")), tmp_path, PROVENANCE)
+    assert config_of(tmp_path)["model_args"] == {"img_size": 32, "in_chans": 4, "patch_size": 4, "reg_tokens": 1}
+
+
+def test_trap_4_weights_are_never_resampled_to_fit(tmp_path: Path) -> None:
+    save_encoder(trained("test_vit", 32, 3, ("patch_size=4",)), tmp_path, PROVENANCE)
+    edit_config(tmp_path, model_args={})
+    timm.create_model(f"local-dir:{tmp_path}", pretrained=True)  # timm resamples in silence
+    with pytest.raises(UserError, match=r"of the wrong shape: .*(patch_embed|pos_embed)"):
+        load_encoder(tmp_path)
+
+
+class Tied(nn.Module):
+    """What some architectures do: two names for one tensor."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+
+def test_trap_5_shared_tensors_are_written_under_each_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sslzoo.encoders import EncoderSpec
+
+    build = EncoderSpec.build
+
+    def build_tied(spec: EncoderSpec) -> nn.Module:
+        encoder = build(spec)
+        first, second = encoder.get_submodule("layer2.0.bn1"), encoder.get_submodule("layer2.0.bn2")
+        second.weight = first.weight
+        return encoder
+
+    monkeypatch.setattr(EncoderSpec, "build", build_tied)
+    encoder = create_encoder("test_resnet", 32).eval()
+    save_encoder(encoder, tmp_path, PROVENANCE)
+    with safe_open(tmp_path / "model.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert {"layer2.0.bn1.weight", "layer2.0.bn2.weight"} <= set(file.keys())
+    load_encoder(tmp_path)
+
+
+def test_trap_6_nothing_in_the_config_keeps_transformers_away(tmp_path: Path) -> None:
+    save_encoder(trained(), tmp_path, PROVENANCE)
+    config = config_of(tmp_path)
+    assert "model_type" not in config
+    assert "num_classes" not in config["model_args"]
+    edit_config(tmp_path, model_type="sslzoo")
+    with pytest.raises(UserError, match="model_type"):
+        load_encoder(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_args": {"num_classes": 0}}))
+    with pytest.raises(UserError, match="model_args may not set num_classes"):
+        load_encoder(tmp_path)
+
+
+def test_trap_6_transformers_puts_a_classifier_on(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    save_encoder(trained(), tmp_path, PROVENANCE)
+    transformers.utils.logging.disable_progress_bar()
+    classifier = transformers.AutoModelForImageClassification.from_pretrained(str(tmp_path), num_labels=10)
+    assert classifier(torch.zeros(1, 3, 32, 32)).logits.shape == (1, 10)
+
+
+def test_plain_timm_reads_it_where_sslzoo_is_not_installed(tmp_path: Path) -> None:
+    encoder = trained()
+    save_encoder(encoder, tmp_path / "encoder", PROVENANCE)
+    save_file({"images": images(encoder)}, tmp_path / "images.safetensors")
+    script = f"""
+import importlib.util, safetensors.torch, timm, torch
+assert importlib.util.find_spec("sslzoo") is None
+images = safetensors.torch.load_file("images.safetensors")["images"]
+encoder = timm.create_model("local-dir:{tmp_path}/encoder", pretrained=True).eval()
+safetensors.torch.save_file({{"features": encoder(images).detach()}}, "features.safetensors")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    if "find_spec" in done.stderr:
+        pytest.skip("sslzoo is installed in this environment")
+    assert done.returncode == 0, done.stderr
+    with torch.no_grad():
+        assert torch.equal(load_file(tmp_path / "features.safetensors")["features"], encoder(images(encoder)))
+
+
+def test_what_is_written_does_not_depend_on_how_it_was_trained(tmp_path: Path) -> None:
+    encoder = trained()
+    save_encoder(encoder, tmp_path / "plain", PROVENANCE)
+    encoder = encoder.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    save_encoder(encoder, tmp_path / "other", PROVENANCE)
+    assert encoder.training
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / "plain" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "encoder"
+    save_encoder(trained(seed=1), folder, PROVENANCE)
+    (folder / "README.md").write_text("of the old weights")
+    (tmp_path / "run" / ".encoder.new").mkdir()  # of a save that was killed
+    save_encoder(trained(seed=2), folder, PROVENANCE)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert [path.name for path in folder.parent.iterdir()] == ["encoder"]
+    load_encoder(folder)
+
+
+def test_a_save_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_encoder(trained(seed=1), tmp_path / "encoder", PROVENANCE)
+    before = (tmp_path / "encoder" / "model.safetensors").read_bytes()
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sslzoo.hub.folder.config_text", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        save_encoder(trained(seed=2), tmp_path / "encoder", PROVENANCE)
+    assert (tmp_path / "encoder" / "model.safetensors").read_bytes() == before
+    load_encoder(tmp_path / "encoder")
+
+
+def test_an_encoder_that_its_spec_does_not_describe_is_refused(tmp_path: Path) -> None:
+    encoder = trained()
+    encoder.fc = nn.Linear(4, 4)
+    with pytest.raises(UserError, match=r"not what its spec describes.*fc\.weight"):
+        save_encoder(encoder, tmp_path / "encoder", PROVENANCE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_without_finite_features_is_refused(tmp_path: Path) -> None:
+    encoder = trained()
+    with torch.no_grad():
+        encoder.get_parameter("conv1.0.weight").fill_(float("nan"))
+    with pytest.raises(UserError, match="not finite"):
+        save_encoder(encoder, tmp_path / "encoder", PROVENANCE)
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
+def test_fingerprint_notices_each_single_layer_drawn_anew(architecture: str) -> None:
+    size = 64
+    encoder = trained(architecture, size)
+    stored = fingerprint(encoder)
+    assert check(encoder, json.loads(json.dumps(stored))) < TOLERANCE / 100
+    generator = torch.Generator().manual_seed(11)
+    for name, parameter in encoder.named_parameters():
+        kept = parameter.detach().clone()
+        with torch.no_grad():
+            parameter.copy_(kept.flatten()[torch.randperm(kept.numel(), generator=generator)].view_as(kept))
+            if name.endswith("bias"):
+                parameter.zero_()
+        with pytest.raises(UserError, match="not those of the encoder"):
+            check(encoder, stored)
+        with torch.no_grad():
+            parameter.copy_(kept)
+    check(encoder, stored)
+
+
+def test_fingerprint_notices_the_loss_of_each_normalisation_statistic() -> None:
+    encoder = trained("test_resnet", 64)
+    stored = fingerprint(encoder)
+    lost = 0
+    for name, buffer in encoder.named_buffers():
+        if name.endswith("num_batches_tracked"):
+            continue
+        kept = buffer.clone()
+        buffer.fill_(1.0 if name.endswith("running_var") else 0.0)
+        with pytest.raises(UserError, match="not those of the encoder"):
+            check(encoder, stored)
+        buffer.copy_(kept)
+        lost += 1
+    assert lost > 10
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
+def test_fingerprint_forgives_what_processors_do_differently(architecture: str) -> None:
+    encoder = trained(architecture, 64)
+    stored = fingerprint(encoder)
+    assert check(encoder.to(memory_format=torch.channels_last), stored) < TOLERANCE / 20  # type: ignore[call-overload]
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.mul_(1 + 1e-6 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    assert 0 < check(encoder, stored) < TOLERANCE / 20
+
+
+def mend_checksum(folder: Path) -> None:
+    import hashlib
+
+    ours = config_of(folder)["sslzoo"]
+    ours["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    edit_config(folder, sslzoo=ours)
