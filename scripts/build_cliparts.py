@@ -16,7 +16,6 @@ import io
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,42 +30,86 @@ SIDE = 96  # pixels of the longest side; nothing is enlarged
 SMALLEST = (24, 8)  # pixels of the longest and of the shortest side, below which nothing can be recognised
 LARGEST = 170_000_000  # pixels of a source file; three files are larger, up to 29,700 x 20,990
 FAINT = 0.02  # mean darkness on white (0 to 1), below which a picture is nearly invisible
-SAME = 0.04  # root mean square difference of two signatures (0 to 1), below which two pictures are duplicates
-ASPECT = 2800  # weight of the log aspect ratio in a signature: a tenth more width is as far as SAME
-CAP = 75  # pictures of one label in one split
-QUALITY = 88  # of the WebP colours; alpha is kept exactly
+SAME = 0.06  # root mean square difference of two signatures (0 to 1), below which two pictures are duplicates
+ASPECT = 4200  # weight of the log aspect ratio in a signature: a tenth more width is as far as SAME
+CAP = 60  # pictures of one label in one split
+QUALITY, ALPHA_QUALITY = 75, 60  # of the WebP; more is 1 to 3 MB and looks the same at this size
 
-# What a label is made of: regular expressions over the names, relative to the source folder. The first match wins.
+# What a label is made of: a regular expression over names relative to the source folder, and one over what lies in
+# those folders but shows something else (which stays unlabelled, or goes to a later label). The first match wins.
 LABELS = {
-    "arrow": r"shapes/arrows/|computer/buttons/(arrow|tasto_[3-6])",
-    "bird": r"animals/birds/|animals/(pinguino|tux_head)|"
-    r"unsorted/(Anatra|Colombo|Pinguino|colombo|gabbiano|papera|pennuto|struzzo)",
-    "bug": r"animals/bugs/|animals/(mosquito|punaisa|scorpion)",
-    "building": r"buildings/(homes/)?[^/]+$|computer/(building|residential_house)_zazou|"
-    r"unsorted/(Condominio|azienda|fattoria|grattacieli|igloo)",
-    "button": r"signs_and_symbols/led/|(computer/)?buttons/",
-    "card": r"recreation/games/cards/(bordered|cardbacks|ornamental|simple|white)/",
-    "dessert": r"food/desserts/|food/breads_and_carbs/(muffin|pancake)",
-    "drink": r"food/beverages/",
-    "flag": r"signs_and_symbols/flags/|geography/basque",
-    "fruit": r"food/fruit/",
-    "hardware": r"computer/(hardware|connectors)/|electronics/[^/]+$",
-    "icon": r"computer/icons/flat-theme/",
-    "mammal": r"animals/mammals/|animals/(bison|sailor_monkey|seal)|unsorted/(cammello|elefant|mucca|pecorella)",
-    "meal": r"food/",
-    "music": r"recreation/music/",
-    "person": r"people/[^/]+$|unsorted/(ragazz|signorin|carpentiere|Traslocatore|donna)",
-    "pictogram": r"signs_and_symbols/map_symbols/aiga",
-    "plant": r"plants/|signs_and_symbols/map_symbols/(plant|tree)|unsorted/(foglie|ros[ae])",
-    "sign": r"transportation/roadsigns/|signs_and_symbols/(hazard/|.*yve|Champ|Danger|Mati|Radi|Risq|Treb|Vehi)",
-    "sport": r"recreation/sports/",
-    "stickman": r"people/stickmen/",
-    "vehicle": r"transportation/(vehicles/)?[^/]+$|unsorted/(ambulanza|betoniera|caterpillar)",
+    "arrow": (r"shapes/arrows/|computer/buttons/(arrow|tasto_[3-6])", r"arrowright_fud|cursor|reincarnate"),
+    "bird": (
+        r"animals/(birds/|pinguino|tux_head)|unsorted/(Anatra|[Cc]olombo|Pinguino|gabbiano|papera|pennuto|struzzo)",
+        r"contour_bat|mirjam|turkey_on|wing_",
+    ),
+    "bug": (r"animals/(bugs/|mosquito|punaisa|scorpion)", ""),
+    "building": (
+        r"buildings/(homes/)?[^/]+$|computer/(building|residential_house)_zazou|unsorted/(Condominio|azienda|fattoria)",
+        r"brick|capitello|houses_jon|old_sign|school_hallway|wall",
+    ),
+    "button": (r"signs_and_symbols/led/|(computer/)?buttons/", r"cubo|rainbow|shopping"),
+    "card": (r"recreation/games/cards/(bordered|cardbacks|ornamental|simple|white)/", ""),
+    "dessert": (r"food/desserts/|food/breads_and_carbs/(muffin|pancake)", ""),
+    "drink": (
+        r"food/beverages/|unsorted/biberon|office/cup_|signs_and_symbols/map_symbols/coffee",
+        r"flower-pot|ice_?cube|ontologia|wine_corks",
+    ),
+    "flag": (
+        r"signs_and_symbols/flags/",
+        r"geography/|buildings/|ampel|arkansas_symb|citt_di|fleur_de|florence|inuit|route|semaphore|umbrella",
+    ),
+    "fruit": (r"food/fruit/", r"champignon|gumnut|juice|kallisti|slate|straw_tote|tree_|turkey"),
+    "hardware": (r"computer/(connectors|hardware)/|electronics/[^/]+$", r"filmphoto|navigation|pfd_|saku"),
+    "icon": (r"computer/icons/flat-theme/", ""),
+    "mammal": (
+        r"animals/(mammals/|bison|sailor_monkey|seal)|unsorted/(cammello|elefant|mucca|pecorella)",
+        r"scrathing|sleeping_bear",
+    ),
+    "meal": (
+        r"food/",
+        r"beverages|champignon|chef|come_si|fondue|food_leif|fruit|frying|fuoco|gumnut|kallisti|libro_di|marshmallow|"
+        r"meatgrinder|mix_cucina|ontologia|picnic|_plate[_.]|pumpkin|slate|straw|toque|tree_|wine_corks",
+    ),
+    "music": (r"recreation/music/", r"a_man|bach_|beethov|handel|jazz"),
+    "pictogram": (r"signs_and_symbols/map_symbols/aiga", ""),
+    "plant": (
+        r"plants/|signs_and_symbols/map_symbols/(plant|tree)|unsorted/(foglie|ros[ae])",
+        r"bowsaw|bypass|cayenne|human_|potato|xmas|christmas_balls",
+    ),
+    "sign": (
+        r"transportation/(roadsigns/|(vehicles/)?(cross|curve|cycle_|no\.))|"
+        r"signs_and_symbols/(.*_yve|.*_inflammable|Champ|Danger|Mati|Radi|Risq|Treb|Vehi|protection_|risque|sortie_)",
+        r"ampel|dead_frogs|nws_|security_mark",
+    ),
+    "sport": (
+        r"recreation/sports/|recreation/toys/(ball|beach)|unsorted/(corridore|pesistica)|people/(aerobic|fitness|pattin)",
+        r"anelli|_cap_|binocul|golf_ganson|_net_|shoe|sportcar|ticket",
+    ),
+    "person": (
+        r"people/[^/]+$|recreation/music/(a_man|bach|beet|hand)|unsorted/(donna|ragazz|signorin|carpentiere|Traslocatore)",
+        r"_eyes?_|baby_bottle|beach_trip|boy_symbol|camper|car_ride|eyes_|feet|fingerpr|fire_engine|gender|girl_symbol|"
+        r"hand_print|handshake|icons_|reminder|safety_pin|sailing|samoa|skull|straw|symbolic|van_gogh|wedding_sign",
+    ),
+    "vehicle": (
+        r"transportation/(vehicles/)?[^/]+$|transportation/boating/(boat_|sailboat)|"
+        r"unsorted/(ambulanza|betoniera|caterpillar)",
+        r"advert|ampel|anchor|arrow|departing|grain|lighthouse|no\.png|route|shelby|suitcase|street|wing_",
+    ),
 }
-# In the folder of a label, but showing something else: kept without a label.
-MISPLACED = r"XXX"
-# Nothing to see: textures, and drawings whose picture was lost ("Linked Image Not Found").
-DROPPED = r"special/|.*(duck_yellow_ii_|tux_didier|stylized_yoga)"
+# Nothing to learn from: textures, plain strokes, drawings whose picture was lost ("Linked Image Not Found"); or nothing
+# that should be handed on in a package.
+DROPPED = (
+    r"special/|computer/icons/flat-theme/action/(bar\d|pen_)|"
+    r".*(creation_day_7|duck_yellow_ii_|stylized_yoga|tux_didier)|"
+    r".*(elfish_girl|female_rollandin|sexy_lady|shadow_babe|simbol_donna|stripper|sunwheel)"
+)
+# In a file name: which of several versions of one drawing this is.
+VARIANT = (
+    r"^(bordered|ornamental|simple|white)_|"
+    r"[_-](bw|bn|black|blue|brown|colou?r|gr[ae]y|green|orange|pink|purple|red|seagreen|white|yellow)(?=[_-]|$)"
+)
+NAMES = sorted(LABELS)
 
 
 @dataclass
@@ -78,21 +121,20 @@ class Clipart:
     image: Image.Image
 
 
-def find(source: Path) -> Iterable[tuple[str, list[str]]]:
+def find(source: Path) -> list[list[str]]:
     """Every different file once, with all its names: the package links one file into several folders."""
     names = defaultdict(list)
     for file in sorted(source.rglob("*.png")):
         names[hashlib.sha256(file.read_bytes()).digest()].append(file.relative_to(source).as_posix())
-    return names.values()
+    return list(names.values())
 
 
 def label_of(names: list[str]) -> tuple[str, str | None]:
     """The name that carries a label, and the label; the first name if none does."""
-    if not any(re.match(MISPLACED, name) for name in names):
-        for label, pattern in LABELS.items():
-            for name in names:
-                if re.match(pattern, name):
-                    return name, label
+    for label, (pattern, misplaced) in LABELS.items():
+        labelled = [name for name in names if re.match(pattern, name)]
+        if labelled and not (misplaced and any(re.search(misplaced, name) for name in names)):
+            return labelled[0], label
     return names[0], None
 
 
@@ -145,16 +187,13 @@ def unique(cliparts: list[Clipart]) -> list[Clipart]:
 
 def family(name: str) -> str:
     """What the variants of one drawing share: the start of the file name without number, colour or card style."""
-    stem = re.sub(r"^(bordered|ornamental|simple|white)_", "", Path(name).stem)
-    stem = re.sub(r"[_-](bw|bn|black|blue|brown|colou?r|gr[ae]y|green|orange|pink|purple|red|seagreen|white|yellow)"
-                  r"(?=[_-]|$)", "", stem)
-    return re.sub(r"[_\d]+$", "", stem)[:12]
+    return re.sub(r"[_\d]+$", "", re.sub(VARIANT, "", Path(name).stem))[:12]
 
 
 def split(cliparts: list[Clipart]) -> dict[str, list[Clipart]]:
     """Share every label between `train` and `test`, whole families at a time, up to `CAP` each; large ones first."""
     splits: dict[str, list[Clipart]] = {"unlabeled": [], "train": [], "test": []}
-    for label in LABELS:
+    for label in NAMES:
         families = defaultdict(list)
         for clipart in cliparts:
             if clipart.label == label:
@@ -173,14 +212,25 @@ def split(cliparts: list[Clipart]) -> dict[str, list[Clipart]]:
 
 def write(cliparts: list[Clipart], file: Path, labelled: bool) -> None:
     """Write parquet that `datasets` opens as pictures with their original names."""
-    features = Features({"image": ImageFeature()} | ({"label": ClassLabel(names=list(LABELS))} if labelled else {}))
+    features = Features({"image": ImageFeature()} | ({"label": ClassLabel(names=NAMES)} if labelled else {}))
     rows = []
     for clipart in cliparts:
         buffer = io.BytesIO()
-        clipart.image.save(buffer, "WEBP", quality=QUALITY, method=6)
+        clipart.image.save(buffer, "WEBP", quality=QUALITY, alpha_quality=ALPHA_QUALITY)
         row = {"image": {"bytes": buffer.getvalue(), "path": clipart.name}}
-        rows.append(row | ({"label": list(LABELS).index(clipart.label)} if labelled else {}))
+        rows.append(row | ({"label": NAMES.index(clipart.label)} if labelled and clipart.label else {}))
     pq.write_table(pa.Table.from_pylist(rows, schema=features.arrow_schema), file)
+
+
+def summary(splits: dict[str, list[Clipart]], output: Path) -> str:
+    """A Markdown table of how many pictures of which label are in which split, for the README."""
+    lines = [["label", *splits], ["---", *("---:" for _ in splits)]]
+    for label in [*NAMES, None]:
+        counts = [sum(clipart.label == label for clipart in members) for members in splits.values()]
+        lines.append([label or "(no label)", *map(str, counts)])
+    lines.append(["all", *(str(len(members)) for members in splits.values())])
+    lines.append(["MB", *(f"{(output / f'{name}.parquet').stat().st_size / 1e6:.1f}" for name in splits)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main() -> None:
@@ -196,17 +246,15 @@ def main() -> None:
             continue
         name, label = label_of(names)
         with Image.open(arguments.source / name) as image:
-            if image.width * image.height <= LARGEST and (small := cut(image, white_counts=label == "flag")):
-                cliparts.append(Clipart(name, label, small))
+            small = cut(image, white_counts=label == "flag") if image.width * image.height <= LARGEST else None
+        if small is not None:
+            cliparts.append(Clipart(name, label, small))
     splits = split(unique(cliparts))
 
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for split_name, members in splits.items():
-        write(members, arguments.output / f"{split_name}.parquet", labelled=split_name != "unlabeled")
-    print(f"{'label':12}{'train':>10}{'test':>10}{'unlabeled':>12}")
-    for label in [*LABELS, None]:
-        counts = [sum(clipart.label == label for clipart in splits[name]) for name in ("train", "test", "unlabeled")]
-        print(f"{label or '(none)':12}{counts[0]:10}{counts[1]:10}{counts[2]:12}")
+    for name, members in splits.items():
+        write(members, arguments.output / f"{name}.parquet", labelled=name != "unlabeled")
+    print(summary(splits, arguments.output))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from sslzoo.card import write_card
 from sslzoo.config import PretrainConfig, UsageError
-from sslzoo.data.open import open_source, parse_name
+from sslzoo.data.open import open_source, open_stream
 from sslzoo.data.source import Source
+from sslzoo.data.splits import parse_name
 from sslzoo.evaluate import Report, save_report
 from sslzoo.evaluate import evaluate as run_evaluation
 from sslzoo.hub.load import load_encoder
@@ -33,23 +32,18 @@ def list_methods() -> list[MethodInfo]:
     return [info for info in found if info is not None]
 
 
-def open_dataset(
-    name: str, split: str = "", *, image_column: str = "", label_column: str = "", streaming: bool = False
-) -> Source:
+def open_dataset(name: str, split: str = "", *, image_column: str = "", label_column: str = "") -> Source:
     """A split of a named, local or Hub data set. ``D[split]`` in the name wins over ``split``.
 
     Raises:
         UsageError: naming what exists, for an unknown data set, split or column.
     """
     base, named_split = parse_name(name)
-    if base not in datasets.names():
-        text = f"{base}[{named_split or split}]" if named_split or split else base
-        return open_source(text, image_column=image_column, label_column=label_column, streaming=streaming)
-    dataset = datasets.load(base)()
-    wanted = named_split or split or dataset.info.splits[0]
-    if wanted.partition("[")[0] not in dataset.info.splits:
-        raise UsageError(f"{base} has no split {wanted!r}; there are: {', '.join(dataset.info.splits)}")
-    return dataset.open(wanted)
+    wanted = named_split or split
+    if base in datasets.names():
+        dataset = datasets.load(base)()
+        return dataset.open(wanted or dataset.info.splits[0])
+    return open_source(f"{base}[{wanted}]" if wanted else base, image_column=image_column, label_column=label_column)
 
 
 def pretrain(
@@ -75,7 +69,7 @@ def pretrain(
     config = replace(config or method_type.defaults, **shared)
     method_config = replace(method_config or method_type.Config(), **own)
     columns = {name: getattr(config, name) for name in ("image_column", "label_column")}
-    source = open_dataset(config.dataset, streaming=config.streaming, **columns)
+    source = (open_stream if config.streaming else open_dataset)(config.dataset, **columns)
     validation = open_dataset(config.validation, **columns) if config.validation else None
     folder = Path(out or default_out(method, config))
     return run_pretraining(method_type, method_config, config, source, folder, validation)

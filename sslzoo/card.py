@@ -74,7 +74,9 @@ def render_card(run: Path, repo_id: str | None = None) -> str:
         compute=_compute(record),
         results=[row for report in reports for row in _rows(report)],
         protocols={report["protocol"]: _protocol(report) for report in reports},
-        figures={path.stem.replace("_", " "): f"figures/{path.name}" for path in sorted((run / "figures").glob("*.png"))},
+        figures={
+            path.stem.replace("_", " "): f"figures/{path.name}" for path in sorted((run / "figures").glob("*.png"))
+        },
     )
 
 
@@ -202,7 +204,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _template() -> Any:
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
+    environment = Environment(
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined
+    )
     environment.filters |= {
         "words": lambda text: text.replace("_", " ").replace("-", " "),
         "cell": lambda text: str(text).replace("|", "\\|"),

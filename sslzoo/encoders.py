@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import timm
@@ -77,7 +77,7 @@ class EncoderSpec:
         if not timm.is_model(self.architecture):
             raise UsageError(_unknown_architecture(self.architecture))
         try:
-            encoder = timm.create_model(self.architecture, pretrained=False, num_classes=0, **self.model_args)
+            encoder: Any = timm.create_model(self.architecture, pretrained=False, num_classes=0, **self.model_args)
         except (TypeError, ValueError, AssertionError, RuntimeError) as error:
             raise UsageError(f"timm cannot build {self.architecture} with {self.model_args}: {error}") from error
         encoder.pretrained_cfg = encoder.default_cfg = _our_pretrained_cfg(encoder, self)
@@ -110,7 +110,9 @@ def spec_of(encoder: nn.Module) -> EncoderSpec:
     """
     spec = getattr(encoder, "spec", None)
     if not isinstance(spec, EncoderSpec):
-        raise UsageError(f"this {type(encoder).__name__} was not made by sslzoo.encoders, so it cannot be rebuilt by name")
+        raise UsageError(
+            f"this {type(encoder).__name__} was not made by sslzoo.encoders, so it cannot be rebuilt by name"
+        )
     return spec
 
 
@@ -132,7 +134,7 @@ def parse_encoder_args(args: Iterable[str]) -> dict[str, Any]:
 
 def _our_pretrained_cfg(encoder: nn.Module, spec: EncoderSpec) -> dict[str, Any]:
     """Timm's ``pretrained_cfg``, replaced whole: only what the architecture says of its layers is kept."""
-    theirs = encoder.pretrained_cfg
+    theirs: Any = encoder.pretrained_cfg
     return {
         "architecture": spec.architecture,
         "custom_load": False,
@@ -162,8 +164,3 @@ def _unknown_architecture(name: str) -> str:
         return f"encoder {name!r} names pretrained weights; pretraining starts from scratch: use {base!r}"
     near = difflib.get_close_matches(base, timm.list_models(), n=3)
     return f"timm {timm.__version__} has no encoder {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
-
-
-def spec_to_json(spec: EncoderSpec) -> dict[str, Any]:
-    """For records: plain lists, numbers and texts."""
-    return asdict(spec)

@@ -30,7 +30,6 @@ class Trouble:
         return stop_on == "collapse" or (stop_on == "non-finite" and self.kind == "non-finite")
 
 
-
 class Log:
     """One JSON line per logged step, in the run folder and at the tracker. Only the main process writes."""
 

@@ -21,8 +21,9 @@ def build_optimizer(method: PretextMethod, config: PretrainConfig) -> Optimizer:
     Raises:
         UsageError: for an optimizer timm does not have.
     """
-    if config.optimizer not in list_optimizers():
-        raise UsageError(f"timm has no optimizer {config.optimizer!r}; there are: {', '.join(list_optimizers())}")
+    known = [str(name) for name in list_optimizers()]
+    if config.optimizer not in known:
+        raise UsageError(f"timm has no optimizer {config.optimizer!r}; there are: {', '.join(known)}")
     groups = parameter_groups(method, config.weight_decay, method.lr_scales())
     return create_optimizer_v2(groups, opt=config.optimizer, lr=peak_rate(config), momentum=config.momentum)
 

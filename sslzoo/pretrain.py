@@ -15,10 +15,13 @@ from torch import Tensor, nn
 
 from sslzoo.checkpoint import load_checkpoint, save_checkpoint
 from sslzoo.config import PretrainConfig, UserError
-from sslzoo.data.loader import KeyedOrder, UnreadableTally, in_order, train_loader
+from sslzoo.data.loader import train_loader
+from sslzoo.data.order import KeyedOrder, in_order
 from sslzoo.data.source import Source
+from sslzoo.data.stream import Stream, StreamedOrder
+from sslzoo.data.tally import UnreadableTally
 from sslzoo.display import Display
-from sslzoo.encoders import create_encoder
+from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.handover import hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
 from sslzoo.log import Log, Spread, Watch
@@ -31,12 +34,15 @@ from sslzoo.record import check_same_run, new_record, read_record, write_record
 from sslzoo.run import Clock, Progress, Run
 from sslzoo.views.keyed import Draw
 
+SHOWN = 8
+"""Samples in the picture of a run."""
+
 
 def pretrain(
     method_type: type[PretextMethod],
     method_config: Any,
     config: PretrainConfig,
-    source: Source,
+    source: Source | Stream,
     out: Path,
     validation: Source | None = None,
 ) -> Path:
@@ -52,7 +58,8 @@ def pretrain(
     if begun:  # a run keeps the arithmetic it began with
         kept = {name: begun["environment"][name] for name in ("precision", "threads")}
         resolved = dataclasses.replace(resolved, **kept)
-    dataset = {"name": source.name, "fingerprint": source.fingerprint, "license": source.license, "samples": len(source)}
+    samples = (config.samples_per_epoch or source.length) if isinstance(source, Stream) else len(source)
+    dataset = {"name": source.name, "fingerprint": source.fingerprint, "license": source.license, "samples": samples}
     record = new_record(
         method_type.info, method_config, config, method_type.defaults, dataset, dataclasses.asdict(resolved)
     )
@@ -79,7 +86,7 @@ class _Training:
         method_config: Any,
         config: PretrainConfig,
         resolved: Resolved,
-        source: Source,
+        source: Source | Stream,
         validation: Source | None,
         record: dict[str, Any],
         out: Path,
@@ -90,7 +97,7 @@ class _Training:
         encoder = create_encoder(config.encoder, config.image_size, config.channels, config.encoder_args)
         method = method_type(encoder, method_config)
         if config.channels_last:
-            method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            method.to(memory_format=torch.channels_last)
         if config.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method = method
@@ -99,32 +106,26 @@ class _Training:
         if config.compile:
             self.wrapped = torch.compile(self.wrapped)
 
-        self.views = method_type.views(method_config, encoder.spec.input)
-        self.order = KeyedOrder(
-            len(source),
-            batch_size=config.batch_size,
-            accumulate=config.accumulate,
-            rank=accelerator.process_index,
-            world=accelerator.num_processes,
-            seed=config.seed,
-        )
-        loading = {
+        self.views = method_type.views(method_config, spec_of(encoder).input)
+        self.order = order_of(source, config, rank=accelerator.process_index, world=accelerator.num_processes)
+        self.loading: dict[str, Any] = {
             "channels": config.channels,
             "workers": resolved.workers,
             "augment_in_workers": accelerator.device.type == "cpu",
         }
-        self.loader = train_loader(source, self.views, sampler=self.order, **loading)
+        self.loader = train_loader(source, self.views, sampler=self.order, **self.loading)
+        self.pictured = validation or source
         self.validation_loader = None
         if validation is not None:
             references = in_order(len(validation), config.batch_size // config.accumulate, config.seed)
-            self.validation_loader = train_loader(validation, self.views, sampler=references, **loading)
+            self.validation_loader = train_loader(validation, self.views, sampler=references, **self.loading)
 
         self.progress = Progress(steps_per_epoch=self.order.steps_per_epoch)
         self.progress.total_steps = config.epochs * self.order.steps_per_epoch
-        self.run = Run(out, accelerator, self.progress, source, self.optimizer)
+        self.run = Run(out, accelerator, self.progress, source, self.order.num_samples, self.optimizer)
         method.on_start(self.run)
         self.average = frozen_copy(method.trained_encoder()) if config.ema else None
-        self.tally = UnreadableTally(len(source))
+        self.tally = UnreadableTally(source.name, 0 if isinstance(source, Stream) else len(source))
         self.watch = Watch()
 
     # A run is its folder.
@@ -145,7 +146,7 @@ class _Training:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.progress.step, self.progress.seconds = saved["step"], saved["seconds"]
-        self.tally.add(saved["unreadable"])
+        self.tally.load_state_dict(saved["tally"])
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
@@ -155,7 +156,7 @@ class _Training:
                 "run": self.record["id"],
                 "step": self.progress.step,
                 "seconds": self.progress.seconds,
-                "unreadable": self.tally.names,
+                "tally": self.tally.state_dict(),
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": None if average is None else average.state_dict(),
@@ -231,7 +232,7 @@ class _Training:
 
     def on_device(self, batch: Batch) -> Batch:
         """A batch where the method is, augmented there unless the workers did it."""
-        self.tally.add(batch.pop("unreadable", []))
+        self.tally.add(batch.pop("unreadable", []), seen=len(batch["index"]))
         batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
         if self.accelerator.device.type != "cpu":
             batch = self.views.augment(batch)
@@ -268,7 +269,7 @@ class _Training:
             held_out = {f"held-out {name}": value for name, value in line.get("validation", {}).items()}
             self.display.epoch(epoch + 1, self.config.epochs, scores | held_out, speed)
         if self.accelerator.num_processes > 1:
-            self.tally.add(gather_object(self.tally.names))
+            self.tally.add(gather_object(self.tally.state_dict()["unreadable"]), seen=0)
         trouble = self.watch.trouble(self.accelerator) or self.spread.trouble(progress.step, scores.get("feature_std"))
         if trouble is not None:
             if trouble.stops(self.config.stop_on):
@@ -301,10 +302,22 @@ class _Training:
         self.accelerator.end_training()
 
     def samples_to_show(self) -> Batch:
-        """A batch of held-out views, or of the data set's own, for pictures."""
-        loader = self.validation_loader or self.loader
-        self.order.set_epoch(self.config.epochs, 0)
-        return self.on_device(next(iter(loader)))
+        """Held-out views, or else the data set's own, from all over it: for pictures."""
+        if isinstance(self.pictured, Stream):
+            return self.on_device(next(iter(self.loader)))
+        count = len(self.pictured)
+        every = in_order(count, count, self.config.seed)[0]
+        chosen = [every[count * place // SHOWN] for place in range(min(SHOWN, count))]
+        loading = self.loading | {"workers": 0}
+        return self.on_device(next(iter(train_loader(self.pictured, self.views, sampler=[chosen], **loading))))
+
+
+def order_of(source: Source | Stream, config: PretrainConfig, rank: int, world: int) -> KeyedOrder | StreamedOrder:
+    """The order in which process ``rank`` of ``world`` sees the samples."""
+    parts = {"accumulate": config.accumulate, "rank": rank, "world": world, "seed": config.seed}
+    if isinstance(source, Stream):
+        return StreamedOrder(source, config.batch_size, samples_per_epoch=config.samples_per_epoch, **parts)
+    return KeyedOrder(len(source), config.batch_size, **parts)
 
 
 def seed_everything(seed: int, *purpose: int | str) -> None:

@@ -54,7 +54,8 @@ def new_record(
             "method_config": asdict(method_config),
             "pretrain": pretrain,
             "dataset": dataset,
-            "environment": environment | {"versions": versions(), "platform": platform.platform(), "git_commit": git_commit()},
+            "environment": environment
+            | {"versions": versions(), "platform": platform.platform(), "git_commit": git_commit()},
             "command": command_line(info.name, method_config, config, defaults),
             "finished": False,
         }
@@ -103,7 +104,9 @@ def check_same_run(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> 
             if key not in FREE and old.get(key) != new.get(key)
         ]
     if changed:
-        raise UserError(f"{folder} was begun with other settings ({'; '.join(changed)}); undo that, or choose another --out")
+        raise UserError(
+            f"{folder} was begun with other settings ({'; '.join(changed)}); undo that, or choose another --out"
+        )
 
 
 def command_line(method: str, method_config: Any, config: PretrainConfig, defaults: PretrainConfig) -> str:

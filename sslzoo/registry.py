@@ -57,7 +57,10 @@ class Registry(Generic[T]):
 
     def listed(self) -> list[Listed]:
         """Every plugin with its package and its ``info``, read from the source without running it."""
-        return [Listed(name, _package(entries[0]), read_info(entries[0])) for name, entries in sorted(self._declared.items())]
+        return [
+            Listed(name, _package(entries[0]), read_info(entries[0]))
+            for name, entries in sorted(self._declared.items())
+        ]
 
     def load(self, name: str) -> type[T]:
         """The plugin class.
@@ -75,10 +78,10 @@ class Registry(Generic[T]):
             raise BrokenPlugin(f"{name!r} is declared twice: {' and '.join(map(_origin, entries))}; uninstall one")
         entry = entries[0]
         try:
-            plugin = entry.load()
+            plugin: Any = entry.load()
         except Exception as error:  # whatever a stranger's module raises, it is that package's fault
             raise BrokenPlugin(f"{_origin(entry)} does not import: {type(error).__name__}: {error}") from error
-        base = EntryPoint(name="base", value=self.base, group="").load()
+        base: Any = EntryPoint(name="base", value=self.base, group="").load()
         if not (isinstance(plugin, type) and issubclass(plugin, base)):
             raise BrokenPlugin(f"{_origin(entry)} is not a {base.__name__}")
         if plugin.info.name != name:

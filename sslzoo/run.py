@@ -12,7 +12,9 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from sslzoo.config import UsageError
 from sslzoo.data.source import Source
+from sslzoo.data.stream import Stream
 from sslzoo.features import extract
 
 
@@ -64,20 +66,24 @@ class Run:
     folder: Path
     accelerator: Accelerator
     progress: Progress
-    source: Source
+    source: Source | Stream
+    num_samples: int
+    """Samples in an epoch's whole data set: the largest ``index`` is one less."""
     optimizer: Optimizer
-
-    @property
-    def num_samples(self) -> int:
-        """Samples in the data set: the largest ``index`` is one less."""
-        return len(self.source)
 
     def features(self, encoder: nn.Module) -> Tensor:
         """(num_samples, D) features of the whole data set in its order, the same on every process.
 
         Images are prepared as for evaluation, and the encoder is in ``eval()`` for the time. Rows of samples that
         cannot be read are zero.
+
+        Raises:
+            UsageError: for a stream, which cannot be looked through between epochs.
         """
+        if isinstance(self.source, Stream):
+            raise UsageError(
+                f"this method looks through all of {self.source.name} between epochs: leave out --streaming"
+            )
         if self.accelerator.num_processes > 1:  # batch statistics differ by process: the first one counts
             broadcast([buffer for buffer in encoder.buffers()])
         found = extract(encoder, self.source, accelerator=self.accelerator)

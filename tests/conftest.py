@@ -43,31 +43,33 @@ def write_distribution(folder: Path, name: str, entry_points: dict[str, dict[str
 
 
 @pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """Install a package of given name and entry points for one test, in this process and its children."""
-    from sslzoo import registry
 
     def install_distribution(name: str, entry_points: dict[str, dict[str, str]]) -> Path:
         folder = write_distribution(tmp_path / "site" / name, name, entry_points)
         monkeypatch.syspath_prepend(folder)
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
-        for known in (registry.methods, registry.evaluations, registry.datasets):
-            known.__dict__.pop("_declared", None)
+        forget_installed()
         return folder
 
-    return install_distribution
+    yield install_distribution
+    forget_installed()
+
+
+def forget_installed() -> None:
+    """Have the registries look again at what is installed."""
+    from sslzoo import registry
+
+    for known in (registry.methods, registry.evaluations, registry.datasets):
+        known.__dict__.pop("_declared", None)
 
 
 @pytest.fixture
-def stretch(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def stretch(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The plugins of ``stretch_plugins``, installed for one test."""
-    from sslzoo import registry
-
     install("stretch-plugins", STRETCH)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]]))
-    yield
-    for known in (registry.methods, registry.evaluations, registry.datasets):
-        known.__dict__.pop("_declared", None)
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +78,9 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-def sslzoo(*words: str | Path, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def sslzoo(
+    *words: str | Path, env: dict[str, str] | None = None, timeout: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
     command = [sys.executable, "-W", "error::ResourceWarning", "-m", "sslzoo", *map(str, words)]
     return subprocess.run(

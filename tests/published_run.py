@@ -40,7 +40,12 @@ RECORD: dict[str, Any] = {
     "method_config": {"min_scale": 0.08},
     "pretrain": {"epochs": 50, "batch_size": 256, "optimizer": "sgd", "lr": 0.1, "seed": 0},
     "dataset": {"name": "cliparts[unlabeled]", "fingerprint": "0123abcd", "license": "CC0-1.0", "samples": 4400},
-    "environment": {"device": "cpu", "processes": 2, "precision": "bf16", "versions": {"torch": "2.15", "timm": "1.0.31"}},
+    "environment": {
+        "device": "cpu",
+        "processes": 2,
+        "precision": "bf16",
+        "versions": {"torch": "2.15", "timm": "1.0.31"},
+    },
     "command": "sslzoo pretrain rotation --dataset 'cliparts[unlabeled]' --encoder test_resnet --image-size 64",
     "finished": True,
     "seconds": 5400.0,
@@ -68,19 +73,28 @@ PNG = bytes.fromhex(
 
 
 def trained(
-    architecture: str = "test_resnet", image_size: int = 32, channels: int = 3, args: tuple[str, ...] = (), seed: int = 0
+    architecture: str = "test_resnet",
+    image_size: int = 32,
+    channels: int = 3,
+    args: tuple[str, ...] = (),
+    seed: int = 0,
 ) -> nn.Module:
     """An encoder as if trained: nothing in it is at its initial value any more, neither gains nor statistics."""
     encoder = create_encoder(architecture, image_size, channels, args, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        for name, tensor in encoder.state_dict().items():
-            noise = torch.rand(tensor.shape, generator=generator)
-            if name.endswith("num_batches_tracked"):
-                tensor.fill_(7)
-            elif tensor.ndim <= 1 or "gamma" in name:
-                tensor.copy_(0.5 + noise if not name.endswith("bias") else 0.2 * noise)
-    return encoder.eval()
+        for name, parameter in encoder.named_parameters():
+            noise = torch.rand(parameter.shape, generator=generator)
+            if name.endswith("bias"):
+                parameter.copy_(0.4 * noise - 0.2)
+            elif parameter.ndim <= 1:  # gains and layer scales
+                parameter.copy_(0.5 + noise)
+        norms = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+        for momentum in (1.0, 0.1):  # with 1.0, one batch makes the statistics
+            for norm in norms:
+                norm.momentum = momentum
+            encoder.train(momentum == 1.0)(torch.randn(8, channels, image_size, image_size, generator=generator))
+    return encoder
 
 
 def write_run(folder: Path, encoder: nn.Module | None = None) -> Path:

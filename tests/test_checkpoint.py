@@ -17,7 +17,14 @@ def some_state(seed: int = 0) -> dict:
     weight = torch.randn(4, 3, 2, 2, generator=generator).to(memory_format=torch.channels_last)
     model = {"weight": weight, "count": torch.tensor(3), "half": weight.bfloat16()}
     optimizer = {"state": {0: {"momentum_buffer": weight * 2, "step": 7}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    return {"run": "abc", "method": model, "optimizer": optimizer, "average": None, "names": ["a", "b"], "nan": float("inf")}
+    return {
+        "run": "abc",
+        "method": model,
+        "optimizer": optimizer,
+        "average": None,
+        "names": ["a", "b"],
+        "nan": float("inf"),
+    }
 
 
 def assert_same(left: object, right: object) -> None:

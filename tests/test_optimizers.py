@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sslzoo_plugins.context.rotation import Rotation, RotationConfig
 
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.encoders import create_encoder
 from sslzoo.optimizers import build_optimizer, parameter_groups, peak_rate, set_rate
-from sslzoo_plugins.context.rotation import Rotation, RotationConfig
 
 
 def rotation(encoder: str = "test_vit") -> Rotation:

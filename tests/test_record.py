@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sslzoo_plugins.context.rotation import Rotation, RotationConfig
 
 from sslzoo.config import PretrainConfig, UserError
 from sslzoo.record import check_same_run, command_line, new_record, public_name, read_record, write_record
-from sslzoo_plugins.context.rotation import Rotation, RotationConfig
 
 
 def record(config: PretrainConfig = Rotation.defaults, method_config: RotationConfig = RotationConfig()) -> dict:  # noqa: B008
@@ -59,7 +59,9 @@ def test_a_folder_of_something_else_is_not_taken_for_a_run(tmp_path: Path) -> No
 
 
 def test_the_command_names_all_that_differs_from_the_papers_recipe() -> None:
-    config = replace(Rotation.defaults, dataset="folder:/a/b", encoder="test_vit", channels_last=False, milestones=(0.5,))
+    config = replace(
+        Rotation.defaults, dataset="folder:/a/b", encoder="test_vit", channels_last=False, milestones=(0.5,)
+    )
     words = shlex.split(command_line("rotation", RotationConfig(min_scale=0.5), config, Rotation.defaults))
     assert words == [
         *("sslzoo", "pretrain", "rotation", "--dataset", "folder:b", "--encoder", "test_vit"),

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sslzoo_plugins.context.rotation import Rotation
 
 from sslzoo.config import UsageError
 from sslzoo.registry import BrokenPlugin, datasets, evaluations, method_info, methods
-from sslzoo_plugins.context.rotation import Rotation
 
 Install = Callable[..., Path]
 

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import torch
 from PIL import Image
+from sslzoo_plugins.context.rotation import FourRotations, Rotation, RotationConfig
 
 from sslzoo.encoders import create_encoder
 from sslzoo.method import Batch
 from sslzoo.views import collate
-from sslzoo_plugins.context.rotation import FourRotations, Rotation, RotationConfig
 
 CONFIG = RotationConfig()
 

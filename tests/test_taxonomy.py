@@ -10,7 +10,14 @@ PAPER = Paper("A", "B", "C", 2020, "https://example.org")
 
 
 def info(**fields: object) -> MethodInfo:
-    given = {"name": "x", "category": "context", "family": "jigsaw", "modalities": ("image",), "paper": PAPER, "summary": ""}
+    given = {
+        "name": "x",
+        "category": "context",
+        "family": "jigsaw",
+        "modalities": ("image",),
+        "paper": PAPER,
+        "summary": "",
+    }
     return MethodInfo(**{**given, **fields})  # type: ignore[arg-type]
 
 
@@ -25,7 +32,11 @@ def test_no_family_lies_in_two_categories() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value", "said"),
-    [("category", "contrast", "no category"), ("family", "inpainting", "no family"), ("modalities", ("smell",), "modalities")],
+    [
+        ("category", "contrast", "no category"),
+        ("family", "inpainting", "no family"),
+        ("modalities", ("smell",), "modalities"),
+    ],
 )
 def test_a_word_outside_the_taxonomy_is_refused_with_the_words_that_exist(field: str, value: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):

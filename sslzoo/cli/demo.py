@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +16,9 @@ from rich.table import Table
 from sslzoo.cli.parse import parse
 from sslzoo.config import UserError
 from sslzoo.testing.loopback import LoopbackHub
+
+if TYPE_CHECKING:
+    from sslzoo.evaluate import Report
 
 REPO = "tester/rotation_test_resnet_cliparts"
 
@@ -75,3 +80,28 @@ def _demo(arguments: Arguments) -> None:
     sslzoo.load_encoder(pulled)
     say(f"pushed as {commit.rsplit('/', 1)[-1][:12]}, pulled and verified\n")
     _conclude(run, reports)
+
+
+def _conclude(run: Path, reports: list[Report]) -> None:
+    """The table, on stdout, and the lines that load the encoder."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    held_out = lines[-1]["validation"]
+    table = Table(title="rotation on cliparts: test_resnet at 64 px", title_justify="left", box=None, pad_edge=False)
+    for heading, justify in (("held-out score", "left"), ("pretrained", "right"), ("untrained", "right")):
+        table.add_column(heading, justify=justify)
+    table.add_row("rotation accuracy (chance is 25 %)", f"{held_out['accuracy']:.1%}", "25.0%")
+    knn, linear = reports
+    for text, report, metric in (
+        ("k-NN, class-balanced accuracy", knn, "balanced_accuracy"),
+        ("linear probe, last layer", linear, "balanced_accuracy"),
+        ("linear probe, best layer", linear, "best_layer_balanced_accuracy"),
+    ):
+        table.add_row(text, f"{report.metrics[metric]:.1%}", f"{report.baseline['metrics'][metric]:.1%}")
+    console = Console()
+    console.print(table)
+    print(
+        f"\nfigure: {run / 'figures' / 'pretraining.png'}\ncard:   {run / 'encoder' / 'README.md'}\n\nload it, with sslzoo or without:\n"
+    )
+    print(f'  sslzoo.load_encoder("{run}")')
+    print(f'  timm.create_model("local-dir:{run}/encoder", pretrained=True)')
+    print(f'  torch.hub.load(".", "encoder", "{run}", source="local")')

@@ -50,7 +50,7 @@ def main(verb: str, words: list[str]) -> int:
     flat = tyro.conf.OmitArgPrefixes
     arguments = make_dataclass(
         "EvaluateArguments",
-        [("own", flat[kind.Config], field(default=kind.Config()))],  # type: ignore[type-arg,valid-type]
+        [("own", flat[kind.Config], field(default=kind.Config()))],
         bases=(Arguments,),
         frozen=True,
     )

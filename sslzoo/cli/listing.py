@@ -33,7 +33,11 @@ def main(verb: str, words: list[str]) -> int:
     if arguments.category and arguments.category not in FAMILIES:
         raise UsageError(f"no category {arguments.category!r}; there are: {', '.join(FAMILIES)}")
     listed = [plugin for plugin in methods.listed() if arguments.category in ("", (plugin.info or {}).get("category"))]
-    broken = {name: str(found) for name, found in methods.survey() if isinstance(found, BrokenPlugin)} if arguments.check else {}
+    broken = (
+        {name: str(found) for name, found in methods.survey() if isinstance(found, BrokenPlugin)}
+        if arguments.check
+        else {}
+    )
     if arguments.json:
         print(json.dumps([_row(plugin, arguments.check, broken) for plugin in listed], indent=2))
     elif arguments.markdown:

@@ -19,7 +19,9 @@ def main(verb: str, words: list[str]) -> int:
     """Pretrain, and print the run's folder."""
     if not words or words[0].startswith("-"):
         names = ", ".join(methods.names())
-        usage = f"usage: sslzoo pretrain METHOD [flags]; methods: {names}; sslzoo pretrain METHOD --help shows its flags"
+        usage = (
+            f"usage: sslzoo pretrain METHOD [flags]; methods: {names}; sslzoo pretrain METHOD --help shows its flags"
+        )
         if words and words[0] in ("-h", "--help"):
             print(usage)
             return 0
@@ -41,13 +43,15 @@ def _arguments(method: type[PretextMethod], method_config: Any, config: Pretrain
     """One flat set of flags: where to, the method's own, and the recipe."""
     clash = {f.name for f in fields(method.Config)} & ({f.name for f in fields(PretrainConfig)} | {"out"})
     if clash:
-        raise UsageError(f"{method.info.name}'s configuration repeats flags of every method: {', '.join(sorted(clash))}")
+        raise UsageError(
+            f"{method.info.name}'s configuration repeats flags of every method: {', '.join(sorted(clash))}"
+        )
     flat = tyro.conf.OmitArgPrefixes
     return make_dataclass(
         "Arguments",
         [
             ("out", str, field(default="", metadata={})),
-            ("method", flat[method.Config], field(default=method_config)),  # type: ignore[type-arg,valid-type]
+            ("method", flat[method.Config], field(default=method_config)),
             ("pretrain", flat[PretrainConfig], field(default=config)),
         ],
         frozen=True,

@@ -84,7 +84,8 @@ def with_channels(image: Image.Image | np.ndarray, channels: int) -> Image.Image
         return _array_with_channels(image, channels)
     mode = _MODES.get(channels)
     if mode is None:
-        raise UserError(f"the images have {len(image.getbands())} channels and can have 1, 3 or 4, not --channels {channels}")
+        have = len(image.getbands())
+        raise UserError(f"the images have {have} channels and can be given 1, 3 or 4, not {channels}: use --channels 3")
     if image.mode == mode and "transparency" not in image.info:
         return image
     image = _eight_bits(image)
@@ -100,8 +101,9 @@ def _array_with_channels(array: np.ndarray, channels: int) -> Tensor:
         array = array[:, :, None]
     if array.ndim != 3 or array.dtype != np.uint8:
         raise UserError(f"an image array must be (H, W, C) uint8, not {array.shape} {array.dtype}")
-    if array.shape[2] != channels:
-        raise UserError(f"the image arrays have {array.shape[2]} channels, not {channels}: use --channels {array.shape[2]}")
+    have = array.shape[2]
+    if have != channels:
+        raise UserError(f"the image arrays have {have} channels, not {channels}: use --channels {have}")
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 

@@ -17,9 +17,9 @@ from sslzoo.encoders import spec_of
 
 SAMPLES = 2
 MOST_VALUES = 32
-TOLERANCE = 1e-3
-"""Largest difference, as a share of the root mean square of a sample's features. Processors, thread counts and memory
-formats differ by about 1e-5 in float32; a single layer drawn anew, by 1e-2 and more."""
+TOLERANCE = 5e-4
+"""Largest difference, as a share of the root mean square of a sample's features. Instruction sets, thread counts and
+memory formats differ by 2e-5 at most in float32 (measured, resnet50); one layer drawn anew, by 1e-3 at least."""
 
 
 def synthetic_input(size: tuple[int, int, int]) -> Tensor:

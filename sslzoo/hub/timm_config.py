@@ -24,10 +24,10 @@ OF_WEIGHTS = ("tag", "license", "description", "origin_url", "paper_name", "pape
 _SOURCES = ("url", "file", "state_dict", "hf_hub_id", "hf_hub_filename", "source", "custom_load")
 """Fields of ``pretrained_cfg`` that would make timm read some other file."""
 _NOT_FOR_FILES = (
-    *("num_classes", "features_only", "out_indices", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"),
+    *("features_only", "out_indices", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"),
     *("pretrained_strict", "checkpoint_path", "cache_dir", "device", "dtype", "scriptable", "exportable", "no_jit"),
 )
-"""Arguments of ``timm.create_model`` that a file must not decide; with ``num_classes``, transformers fails."""
+"""Arguments of ``timm.create_model`` that a file must not decide."""
 
 
 def compose_config(
@@ -99,6 +99,7 @@ def spec_from(config: dict[str, Any]) -> EncoderSpec:
     """What to build, from a checked config."""
     described = PretrainedCfg(**config["pretrained_cfg"])
     args = dict(config.get("model_args") or {})
+    args.pop("num_classes", None)  # timm writes it of late
     if described.input_size[0] != 3:
         args.setdefault("in_chans", described.input_size[0])
     if described.fixed_input_size and not args.get("dynamic_img_size") and args.get("strict_img_size", True):
@@ -162,6 +163,8 @@ def _complaints_of_ours(config: dict[str, Any]) -> Any:
         yield "its entry sslzoo lacks weights_sha256 or fingerprint; fetch or save it again"
     if config.get("num_classes") != 0 or config["pretrained_cfg"].get("num_classes") != 0:
         yield "num_classes is not 0, so timm would put a classifier on the encoder; save it again"
+    if "num_classes" in (config.get("model_args") or {}):
+        yield "model_args may not set num_classes, or transformers fails; save it again"
     if "model_type" in config:
         yield f"model_type {config['model_type']!r} keeps transformers from loading it through timm; save it again"
 

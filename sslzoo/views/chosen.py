@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-_PIECE_BYTES = 2**19
+_PIECE_BYTES = 2**20
 """On a CPU a piece this large stays in the core's cache while an operation goes over it many times."""
 
 

@@ -1,6 +1,7 @@
 """From images of any size to one uint8 batch: random resized crops for training, the centre crop for evaluation.
 
-Images are PIL images of one mode (L, RGB or RGBA) or (C, H, W) uint8 tensors of one channel count.
+Images are PIL images in mode L, RGB or RGBA, or (C, H, W) uint8 tensors; one channel count per batch. PIL resizes in
+integers, the same everywhere; tensors laid out with the channels last are faster and within one grey level of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
@@ -19,7 +22,7 @@ from sslzoo.views.keyed import Draw
 AnyImage = Image.Image | Tensor
 Size = tuple[int, int]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
-"""As timm and torchvision name them; tensors know no box and no hamming."""
+"""As timm and torchvision name them; box and hamming are for PIL images only."""
 
 _ATTEMPTS = 10
 
@@ -34,9 +37,8 @@ def random_resized_crop(
     interpolation: Interpolation = "bilinear",
 ) -> Tensor:
     """A random box of each image at (H, W) ``size``, mirrored with probability ``flip``: (B, C, H, W) uint8."""
-    draw = draw.at("random_resized_crop")
     boxes = random_boxes(image_sizes(images), draw, scale, ratio)
-    return flip_horizontal(resized_crop(images, boxes, size, interpolation), draw.bernoulli("flip", flip))
+    return resized_crop(images, boxes, draw.bernoulli("flip", flip), size, interpolation)
 
 
 def image_sizes(images: Sequence[AnyImage]) -> Tensor:
@@ -44,25 +46,25 @@ def image_sizes(images: Sequence[AnyImage]) -> Tensor:
     return torch.tensor([_height_width(image) for image in images])
 
 
-def random_boxes(sizes: Tensor, draw: Draw, scale: tuple[float, float], ratio: tuple[float, float]) -> Tensor:
+def random_boxes(
+    sizes: Tensor, draw: Draw, scale: tuple[float, float] = (0.08, 1.0), ratio: tuple[float, float] = (3 / 4, 4 / 3)
+) -> Tensor:
     """Boxes (B, 4) int64 of top, left, height, width inside images of ``sizes`` (B, 2), as ``RandomResizedCrop`` draws.
 
-    The area's share is uniform in ``scale``, the logarithm of width / height in ``ratio``. The first of ten attempts
-    that fits is placed uniformly; if none fits, the box is central and as much of the image as ``ratio`` allows
+    The area's share is uniform in ``scale``, the logarithm of width / height uniform in ``ratio``'s. The first of ten
+    attempts that fits is placed uniformly; if none fits, the box is central and as large as ``ratio`` allows
     (Szegedy et al., CVPR 2015, in torchvision's version).
     """
-    height, width = sizes[:, 0:1].double(), sizes[:, 1:2].double()
-    area = height * width * draw.uniform("area", *scale, shape=(_ATTEMPTS,))
-    aspect = draw.uniform("aspect", math.log(ratio[0]), math.log(ratio[1]), shape=(_ATTEMPTS,)).double().exp()
-    tried = torch.stack([(area / aspect).sqrt(), (area * aspect).sqrt()], dim=2).round().long()
+    unit = draw.uniform("box", shape=(2, 1 + _ATTEMPTS)).double()
+    area = sizes.prod(dim=1, keepdim=True) * (scale[0] + (scale[1] - scale[0]) * unit[:, 0, 1:])
+    aspect = torch.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * unit[:, 1, 1:])
+    tried = torch.stack([area / aspect, area * aspect], dim=2).sqrt_().round_().long()
     fits = ((tried > 0) & (tried <= sizes[:, None])).all(dim=2)
-    first = tried[torch.arange(len(sizes)), fits.int().argmax(dim=1)]
-    free = sizes - first
-    placed = (draw.uniform("place", shape=(2,)).double() * (free + 1)).long()
-    central = _central(sizes, ratio)
-    box = torch.cat([placed, first], dim=1)
-    centred = torch.cat([(sizes - central) // 2, central], dim=1)
-    return torch.where(fits.any(dim=1, keepdim=True), box, centred)
+    found, first = fits.max(dim=1)
+    box = torch.where(found[:, None], tried[torch.arange(len(sizes)), first], _central(sizes, ratio))
+    free = sizes - box
+    place = torch.where(found[:, None], (unit[:, :, 0] * (free + 1)).long(), free // 2)
+    return torch.cat([place, box], dim=1)
 
 
 def _central(sizes: Tensor, ratio: tuple[float, float]) -> Tensor:
@@ -74,14 +76,17 @@ def _central(sizes: Tensor, ratio: tuple[float, float]) -> Tensor:
 
 
 def resized_crop(
-    images: Sequence[AnyImage], boxes: Tensor, size: Size, interpolation: Interpolation = "bilinear"
+    images: Sequence[AnyImage], boxes: Tensor, flip: Tensor, size: Size, interpolation: Interpolation = "bilinear"
 ) -> Tensor:
-    """The ``boxes`` (B, 4) of the images at (H, W) ``size``: (B, C, H, W) uint8, equal to torchvision's.
+    """The ``boxes`` (B, 4) of the images at (H, W) ``size``, mirrored where ``flip`` (B,) says: (B, C, H, W) uint8.
 
     Cropping comes first because a PIL resize with ``box=`` lets the filter see beyond the box's edge, and is no faster.
     """
-    cut = [_crop(image, *box) for image, box in zip(images, boxes.tolist(), strict=True)]
-    return stack([_resize(image, size, interpolation) for image in cut])
+    pixels = []
+    for image, box, mirrored in zip(images, boxes.tolist(), flip.tolist(), strict=True):
+        resized = _pixels(_resize(_crop(image, *box), size, interpolation))
+        pixels.append(resized[:, ::-1] if mirrored else resized)
+    return _batch(pixels)
 
 
 def resize_center_crop(
@@ -93,37 +98,17 @@ def resize_center_crop(
     above 1, padded with zeros) to ``size``.
     """
     target = (math.floor(size[0] / crop_pct), math.floor(size[1] / crop_pct))
-    whole = [_resize(image, _covering(_height_width(image), target), interpolation) for image in images]
-    return stack([tv.center_crop(image, list(size)) for image in whole])
+    whole = (_resize(image, _covering(_height_width(image), target), interpolation) for image in images)
+    return _batch([_pixels(tv.center_crop(image, list(size))) for image in whole])
 
 
 def _covering(size: Size, target: Size) -> Size:
-    """The size that covers ``target`` in the image's own proportions; square targets round as torchvision does."""
+    """The image ``size`` that covers ``target`` in the same proportions; timm rounds square targets another way."""
     height, width = size
     if target[0] == target[1]:
-        short = min(size)
-        return int(target[0] * height / short), int(target[1] * width / short)
+        return target[0] * height // min(size), target[1] * width // min(size)
     ratio = min(height / target[0], width / target[1])
     return round(height / ratio), round(width / ratio)
-
-
-def flip_horizontal(images: Tensor, chosen: Tensor) -> Tensor:
-    """Mirror the samples ``chosen`` (B,)."""
-    index = chosen.nonzero().squeeze(1)
-    return images.index_copy(0, index, images.index_select(0, index).flip(-1)) if len(index) else images
-
-
-def stack(images: Sequence[AnyImage]) -> Tensor:
-    """Images of one size and one kind to (B, C, H, W) uint8."""
-    first = images[0]
-    if isinstance(first, Tensor):
-        return torch.stack(list(images))
-    modes = {image.mode for image in images}
-    if len(modes) > 1:
-        raise ValueError(f"the images of a batch must have one mode, not {', '.join(sorted(modes))}")
-    pixels = torch.frombuffer(bytearray().join([image.tobytes() for image in images]), dtype=torch.uint8)
-    width, height = first.size
-    return pixels.view(len(images), height, width, -1).permute(0, 3, 1, 2).contiguous()
 
 
 def _height_width(image: AnyImage) -> Size:
@@ -142,3 +127,20 @@ def _resize(image: AnyImage, size: Size, interpolation: Interpolation) -> AnyIma
     if isinstance(image, Tensor):
         return tv.resize(image, list(size), tv.InterpolationMode(interpolation), antialias=True)
     return image.resize((size[1], size[0]), Image.Resampling[interpolation.upper()])
+
+
+def _pixels(image: AnyImage) -> NDArray[np.uint8]:
+    """(H, W, C)."""
+    if isinstance(image, Tensor):
+        return image.permute(1, 2, 0).numpy()
+    if image.mode not in ("L", "RGB", "RGBA"):
+        raise ValueError(f"images must be in mode L, RGB or RGBA, not {image.mode}; convert them first")
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, -1)
+
+
+def _batch(pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """(B, C, H, W)."""
+    channels = {image.shape[2] for image in pixels}
+    if len(channels) > 1:
+        raise ValueError(f"images of one batch must have one channel count, not {sorted(channels)}; convert them first")
+    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in pixels]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -59,7 +58,9 @@ class TinyGAN(PretextMethod):
     def __init__(self, encoder: nn.Module, config: TinyGANConfig) -> None:
         super().__init__(encoder, config)
         self.discriminator_head = nn.Linear(self.feature_dim, 1)
-        self.generator = nn.Sequential(nn.Linear(config.latent_dim, 3 * 32 * 32), nn.Tanh(), nn.Unflatten(1, (3, 32, 32)))
+        self.generator = nn.Sequential(
+            nn.Linear(config.latent_dim, 3 * 32 * 32), nn.Tanh(), nn.Unflatten(1, (3, 32, 32))
+        )
 
     def lr_scales(self) -> dict[str, float]:
         return {"generator.": 2.0}

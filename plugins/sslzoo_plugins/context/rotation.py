@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslzoo.config import PretrainConfig
-from sslzoo.encoders import InputSpec
+from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.views import draw_for
 from sslzoo.views.color import denormalize, normalize, to_float
@@ -74,6 +74,10 @@ class Rotation(PretextMethod):
         milestones=(0.3, 0.6, 0.9),
     )
 
+    @staticmethod
+    def views(config: RotationConfig, spec: InputSpec) -> Views:
+        return FourRotations(config, spec)
+
     def __init__(self, encoder: nn.Module, config: RotationConfig) -> None:
         super().__init__(encoder, config)
         self.head = nn.Linear(self.feature_dim, 4)
@@ -87,9 +91,11 @@ class Rotation(PretextMethod):
 
     def illustrate(self, batch: Batch) -> dict[str, Tensor]:
         """Images at one of their turns, and turned back by what was predicted: upright where that was right."""
-        spec = self.encoder.spec.input  # type: ignore[union-attr]
+        spec = spec_of(self.encoder).input
         shown = torch.stack([batch["views"][i % 4][i] for i in range(len(batch["views"][0]))])
         predicted = self.head(self.encoder(shown)).argmax(1).tolist()
-        undone = torch.stack([torch.rot90(view, -turns, dims=(-2, -1)) for view, turns in zip(shown, predicted, strict=True)])
+        undone = torch.stack(
+            [torch.rot90(view, -turns, dims=(-2, -1)) for view, turns in zip(shown, predicted, strict=True)]
+        )
         pictures = {"as shown to the encoder": shown, "turned back as predicted": undone}
         return {title: denormalize(views, spec.mean, spec.std).clamp(0, 1) for title, views in pictures.items()}

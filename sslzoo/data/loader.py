@@ -1,0 +1,125 @@
+"""Loaders: from a source or stream and its order to batches, the same with any number of workers and processes."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch.utils.data import DataLoader
+
+from sslzoo.config import UserError
+from sslzoo.data.order import KeyedOrder, Reference
+from sslzoo.data.samples import InOrder, Read, Samples, StreamedSamples
+from sslzoo.data.source import Source, Unreadable
+from sslzoo.data.stream import Stream, StreamedOrder
+from sslzoo.encoders import InputSpec
+from sslzoo.views import Batch, Sample, Views, collate
+from sslzoo.views.color import normalize, to_float
+from sslzoo.views.crop import Interpolation, resize_center_crop
+
+
+class Loader(DataLoader):
+    """A ``DataLoader`` that raises a worker's ``UserError`` as it was, and leaves torch's global generator alone."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator does for us
+        for batch in super().__iter__():
+            if "error" in batch:
+                raise batch["error"]
+            yield batch
+
+
+def train_loader(
+    source: Source | Stream,
+    views: Views,
+    *,
+    channels: int,
+    sampler: KeyedOrder | StreamedOrder | list[list[Reference]],
+    workers: int,
+    augment_in_workers: bool,
+) -> Loader:
+    """Micro-batches of ``views`` in the order of ``sampler``; set its epoch before each iteration.
+
+    A batch has ``unreadable`` (a list of "name: reason") if samples could not be read and others stand in for them.
+    """
+    return Loader(
+        StreamedSamples(source.name, channels) if isinstance(source, Stream) else Samples(source, channels),
+        batch_sampler=sampler,
+        collate_fn=Collate(views, augment_in_workers),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_the_main_process,
+    )
+
+
+def eval_loader(source: Source, spec: InputSpec, batch_size: int, workers: int) -> Loader:
+    """All samples in order as an encoder takes them: ``image`` (B, C, H, W) float32 normalised, ``index`` (B,).
+
+    Unreadable samples are left out of their batch and named in its ``unreadable`` ("name: reason" each).
+    """
+    return Loader(
+        InOrder(source, spec.size[0]),
+        batch_size=batch_size,
+        collate_fn=Prepare(spec),
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Samples to a batch of ``views``, whose second half may be left to the device."""
+
+    views: Views
+    augment: bool
+
+    def __call__(self, read: Read) -> Batch:
+        if isinstance(read, UserError):
+            return {"error": read}
+        samples, unreadable = _sort_out(read)
+        try:
+            batch = collate(self.views, samples)
+            if self.augment:
+                batch = self.views.augment(batch)
+        except UserError as error:
+            return {"error": error}
+        return {**batch, "unreadable": unreadable} if unreadable else batch
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Samples to the images that ``spec`` describes."""
+
+    spec: InputSpec
+
+    def __call__(self, read: Read) -> Batch:
+        if isinstance(read, UserError):
+            return {"error": read}
+        samples, unreadable = _sort_out(read)
+        image = torch.empty(0, *self.spec.size)
+        if samples:
+            pixels = resize_center_crop(
+                [sample["image"] for sample in samples],
+                self.spec.size[1:],
+                self.spec.crop_pct,
+                cast(Interpolation, self.spec.interpolation),
+            )
+            image = normalize(to_float(pixels), self.spec.mean, self.spec.std)
+        index = torch.tensor([sample["index"] for sample in samples], dtype=torch.int64)
+        batch: Batch = {"image": image, "index": index}
+        return {**batch, "unreadable": unreadable} if unreadable else batch
+
+
+def _leave_signals_to_the_main_process(worker: int) -> None:
+    """Ctrl-C reaches the whole process group; the step that is under way still needs its batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _sort_out(read: list[Sample | Unreadable]) -> tuple[list[Sample], list[str]]:
+    samples = [sample for sample in read if not isinstance(sample, Unreadable)]
+    return samples, [str(sample) for sample in read if isinstance(sample, Unreadable)]

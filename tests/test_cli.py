@@ -1,0 +1,214 @@
+"""The command as a user meets it: what it prints, where, with which exit code, and what it says of bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import sslzoo
+from PIL import Image
+
+import sslzoo as api
+from sslzoo.cli import main
+
+SMALL = [
+    *("--dataset", "cliparts[unlabeled[:16]]", "--encoder", "test_vit", "--image-size", "32", "--epochs", "1"),
+    *("--batch-size", "8", "--workers", "0", "--lr", "0.01"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "run"
+    api.pretrain("rotation", out=out, dataset="cliparts[unlabeled[:16]]", encoder="test_vit", image_size=32, epochs=1,
+                 batch_size=8, workers=0)  # fmt: skip
+    return out
+
+
+@pytest.fixture
+def copied(run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "copied"))
+
+
+def said(capsys: pytest.CaptureFixture[str], code: int, *words: str | Path) -> str:
+    """Run the command in this process; it must fail with ``code`` and one line on stderr, which is returned."""
+    assert main([str(word) for word in words]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line for line in captured.err.splitlines() if line.startswith("sslzoo: ")]
+    assert len(lines) == 1 and captured.err.splitlines()[-1] == lines[0], captured.err
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["pretrian"], "no command 'pretrian'; did you mean 'pretrain'?"),
+        ([], "no command given"),
+        (["pretrain"], "usage: sslzoo pretrain METHOD"),
+        (["pretrain", "rotatoin"], "no method 'rotatoin'; did you mean 'rotation'?"),
+        (["pretrain", "rotation", "--epoch", "3"], "no flag '--epoch'; did you mean --epochs?"),
+        (["pretrain", "rotation", "--min-scal", "3"], "no flag '--min-scal'; did you mean --min-scale?"),
+        (["pretrain", "rotation", "cliparts"], "'cliparts' is one argument too many"),
+        (["evaluate", "kn", "random:test_vit"], "no evaluation 'kn'; did you mean 'knn'?"),
+        (["list", "--category", "contxt"], "no category 'contxt'; there are: generation, context"),
+        (["info", "zzz"], "no method 'zzz'; there are: "),
+    ],
+)
+def test_wrong_words_are_answered_with_what_exists(
+    capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
+    assert expected in said(capsys, 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--encoder", "resnt18"], "has no encoder 'resnt18'; did you mean resnet18"),
+        (["--encoder", "resnet18.a1_in1k"], "names pretrained weights"),
+        (["--encoder-args", "patch_size"], "is not of the form name=value"),
+        (["--encoder-args", "no_such=1"], "timm cannot build test_vit"),
+        (["--dataset", "clipart"], "clipart"),
+        (["--dataset", "cliparts[trian]"], "no split 'trian'; there are: unlabeled, train, test"),
+        (["--dataset", "folder:/no/such/folder"], "/no/such/folder"),
+        (["--batch-size", "32"], "--batch-size"),
+        (["--optimizer", "adamq"], "timm has no optimizer 'adamq'"),
+        (["--image-size", "0"], "has no pixels"),
+    ],
+)
+def test_wrong_values_are_answered_in_one_line(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, flags: list[str], expected: str
+) -> None:
+    assert expected in said(capsys, 2, "pretrain", "rotation", *SMALL, "--out", tmp_path / "run", *flags)
+    assert not (tmp_path / "run").exists(), "a refused command leaves nothing behind"
+
+
+def pictures(folder: Path, good: int, broken: int) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(good):
+        Image.fromarray(rng.integers(0, 256, (36, 40, 3), dtype=np.uint8)).save(folder / f"good{i:03}.png")
+    for i in range(broken):
+        (folder / f"broken{i:03}.png").write_bytes((folder / "good000.png").read_bytes()[:200])
+    return folder
+
+
+FEW = ["--encoder", "test_vit", "--image-size", "32", "--epochs", "1", "--batch-size", "20", "--workers", "0"]
+
+
+def test_an_empty_folder_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = said(
+        capsys, 2, "pretrain", "rotation", "--dataset", f"folder:{tmp_path / 'empty'}", *FEW, "--out", tmp_path / "run"
+    )
+    assert "empty" in line and "no image" in line
+
+
+def test_half_a_percent_of_broken_pictures_is_skipped_and_told(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", good=199, broken=1)
+    done = sslzoo("pretrain", "rotation", "--dataset", f"folder:{folder}", *FEW, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "broken000.png" in done.stderr
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_five_percent_of_broken_pictures_is_an_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "photos", good=190, broken=10)
+    line = said(capsys, 1, "pretrain", "rotation", "--dataset", f"folder:{folder}", *FEW, "--out", tmp_path / "run")
+    assert "of 200" in line and "broken0" in line
+
+
+def test_an_unknown_column_is_answered_with_the_columns_there_are(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = next(Path(api.__file__).parent.glob("datasets/cliparts/test*.parquet"))
+    data = ["--dataset", str(path), "--image-column", "imge"]
+    line = said(capsys, 2, "pretrain", "rotation", *data, *FEW, "--out", tmp_path / "run")
+    assert "'imge'" in line and "image" in line and "label" in line
+
+
+def test_a_configuration_edited_between_starts_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    flags = [*SMALL, "--out", str(tmp_path / "run")]
+    assert main(["pretrain", "rotation", *flags]) == 0
+    capsys.readouterr()
+    line = said(capsys, 1, "pretrain", "rotation", *flags, "--lr", "0.5", "--epochs", "3")
+    assert "epochs: 1 -> 3; lr: 0.01 -> 0.5" in line
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    capsys: pytest.CaptureFixture[str], copied: Path, tmp_path: Path
+) -> None:
+    record = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps(record | {"id": "another", "finished": False}))
+    assert "holds a checkpoint of another run" in said(capsys, 1, "pretrain", "rotation", "--out", copied)
+
+
+def test_a_truncated_safetensors_is_refused(capsys: pytest.CaptureFixture[str], copied: Path) -> None:
+    path = copied / "encoder" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    assert "model.safetensors" in said(capsys, 1, "evaluate", "knn", copied)
+    assert main(["verify", str(copied)]) == 1
+    assert "FAILED" in capsys.readouterr().out
+
+
+def test_a_disk_that_fills_up_during_a_checkpoint_loses_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    code = (
+        "import resource, sys; from sslzoo.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["pretrain", "rotation", *SMALL, "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("sslzoo: the checkpoint of step 2 could not be written") and "Make room" in last
+    assert "Traceback" not in done.stderr
+    assert sslzoo(*words).returncode == 0
+
+
+def test_data_goes_to_stdout_and_talk_to_stderr(tmp_path: Path) -> None:
+    done = sslzoo("pretrain", "rotation", *SMALL, "--out", tmp_path / "run")
+    assert done.stdout == f"{tmp_path / 'run'}\n"
+    assert "epoch 1/1" in done.stderr
+
+
+def test_evaluate_prints_json_when_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--train-split", "train[:200]", "--test-split", "test[:100]"]
+    assert main(["evaluate", "knn", str(run), "--json", "--k", "5", *flags]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["protocol"] == "knn@1" and report["config"]["k"] == 5
+    assert report["baseline"]["metrics"].keys() == report["metrics"].keys()
+    assert (run / "evaluations" / "knn.json").exists()
+
+
+def test_info_and_list_know_the_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "rotation", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["defaults"]["batch_size"] == 192
+    assert main(["info", "rotation"]) == 0
+    assert "1803.07728" in capsys.readouterr().out
+    assert main(["list", "--json", "--category", "context"]) == 0
+    assert "rotation" in {row["name"] for row in json.loads(capsys.readouterr().out)}
+    assert main(["list", "--check"]) == 0
+
+
+def test_a_broken_plugin_makes_list_check_fail_and_is_named(
+    capsys: pytest.CaptureFixture[str], install: Callable[..., Path]
+) -> None:
+    install("acme-ssl", {"sslzoo.methods": {"acme": "acme_ssl:Acme"}})
+    assert main(["list", "--check"]) == 1
+    captured = capsys.readouterr()
+    assert "acme_ssl:Acme (from acme-ssl) does not import" in captured.err and "rotation" in captured.out
+
+
+def test_the_readme_shows_the_methods_that_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--markdown"]) == 0
+    table = capsys.readouterr().out.strip()
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert table in readme, "put the output of `sslzoo list --markdown` into README.md"

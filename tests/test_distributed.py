@@ -1,0 +1,82 @@
+"""Two processes compute what one computes: real processes, started by accelerate."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+# Plain SGD at rate 1 without decay: what the weights moved by is the sum of the gradients.
+FLAGS = [
+    *("--dataset", "cliparts[unlabeled[:48]]", "--validation", "cliparts[test[:10]]", "--encoder", "test_vit"),
+    *(
+        "--image-size",
+        "32",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--optimizer",
+        "sgd",
+        "--lr",
+        "1",
+        "--momentum",
+        "0",
+    ),
+    *("--weight-decay", "0", "--schedule", "constant", "--precision", "fp32", "--workers", "0", "--log-every", "1"),
+]
+
+
+def pretrain(out: Path, processes: int, *more: str) -> subprocess.CompletedProcess[str]:
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
+    start = launch if processes > 1 else [sys.executable]
+    command = [*start, "-m", "sslzoo", "pretrain", "rotation", *FLAGS, "--out", str(out), *more]
+    return subprocess.run(
+        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    folder = tmp_path_factory.mktemp("distributed")
+    found = {}
+    for processes in (1, 2):
+        done = pretrain(folder / str(processes), processes)
+        assert done.returncode == 0, done.stderr
+        found[processes] = folder / str(processes)
+    return found
+
+
+def test_two_processes_have_the_gradient_of_one(runs: dict[int, Path]) -> None:
+    one, two = (load_file(runs[processes] / "encoder" / "model.safetensors") for processes in (1, 2))
+    moved = max(float((value - value.mean()).abs().max()) for value in one.values())
+    assert moved > 0.01
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_two_processes_log_the_loss_of_the_whole_batch(runs: dict[int, Path]) -> None:
+    import json
+
+    lines = {p: [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for p, run in runs.items()}
+    assert [line["step"] for line in lines[2]] == [1, 2, 3]
+    for one, two in zip(lines[1], lines[2], strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
+        assert two["accuracy"] == pytest.approx(one["accuracy"], abs=1e-6)
+    assert lines[2][-1]["validation"]["loss"] == pytest.approx(lines[1][-1]["validation"]["loss"], rel=1e-3)
+
+
+def test_a_run_begun_by_two_goes_on_with_one(runs: dict[int, Path]) -> None:
+    assert pretrain(runs[2], 1).returncode == 0
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = pretrain(tmp_path / "run", 2, "--batch-size", "15")
+    assert done.returncode != 0
+    assert "sslzoo: " in done.stderr and "15" in done.stderr
