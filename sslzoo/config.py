@@ -86,6 +86,6 @@ class PretrainConfig:
     log_every: int = 10
     """Steps between lines of log.jsonl."""
     stop_on: Literal["never", "non-finite", "collapse"] = "non-finite"
-    """Trouble that ends the run: a loss that is not finite, or also features that collapse; else it is only reported."""
+    """Trouble that ends the run, and is else only reported: a loss that is not finite, or also collapsed features."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also send the log there."""

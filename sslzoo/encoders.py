@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import timm
@@ -164,3 +164,8 @@ def _unknown_architecture(name: str) -> str:
         return f"encoder {name!r} names pretrained weights; pretraining starts from scratch: use {base!r}"
     near = difflib.get_close_matches(base, timm.list_models(), n=3)
     return f"timm {timm.__version__} has no encoder {name!r}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+
+
+def spec_to_json(spec: EncoderSpec) -> dict[str, Any]:
+    """For records and keys: plain lists, numbers and texts."""
+    return asdict(spec)

@@ -72,8 +72,8 @@ class Watch:
             return None
         return Trouble(
             "non-finite",
-            f"{self.names[int(index)]} stopped being finite at step {int(step)}; usual causes: a learning rate too high "
-            "(lower --lr, raise --warmup-epochs), gradients that burst (--clip-grad 1), or overflow (--precision fp32)",
+            f"{self.names[int(index)]} stopped being finite at step {int(step)}; usual causes: a learning rate too "
+            "high (lower --lr, raise --warmup-epochs), gradients that burst (--clip-grad 1), or overflow (--precision fp32)",
         )
 
 
@@ -106,8 +106,8 @@ class Spread:
             return None
         return Trouble(
             "collapse",
-            f"the encoder gives all images of a batch the same feature (feature_std {spread:.2g} at step {step}): it has "
-            "collapsed; usual causes: a learning rate too high, a batch too small, or a loss that a constant minimises",
+            f"the encoder gives all images of a batch the same feature (feature_std {spread:.2g} at step {step}): it "
+            "has collapsed; usual causes: a learning rate too high, a batch too small, or a loss that a constant minimises",
         )
 
 

@@ -25,7 +25,7 @@ PACKAGES = ("torch", "torchvision", "timm", "accelerate", "datasets", "huggingfa
 
 
 def public_name(dataset: str) -> str:
-    """A data set's name without this machine's folders: ``folder:/home/me/flowers[train]`` -> ``folder:flowers[train]``."""
+    """A data set's name without this machine's folders: ``folder:/home/me/flowers`` becomes ``folder:flowers``."""
     prefix, colon, path = dataset.partition(":")
     if colon and prefix == "folder":
         return f"folder:{_base(path)}"

@@ -81,11 +81,12 @@ class Registry(Generic[T]):
             plugin: Any = entry.load()
         except Exception as error:  # whatever a stranger's module raises, it is that package's fault
             raise BrokenPlugin(f"{_origin(entry)} does not import: {type(error).__name__}: {error}") from error
-        base: Any = EntryPoint(name="base", value=self.base, group="").load()
+        base = EntryPoint(name="base", value=self.base, group="").load()
         if not (isinstance(plugin, type) and issubclass(plugin, base)):
             raise BrokenPlugin(f"{_origin(entry)} is not a {base.__name__}")
-        if plugin.info.name != name:
-            raise BrokenPlugin(f"{_origin(entry)} calls itself {plugin.info.name!r}, not {name!r}")
+        called = plugin.info.name  # type: ignore[attr-defined]  # every contract has an info
+        if called != name:
+            raise BrokenPlugin(f"{_origin(entry)} calls itself {called!r}, not {name!r}")
         return plugin
 
     def survey(self) -> Iterator[tuple[str, type[T] | BrokenPlugin]]:

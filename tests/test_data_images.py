@@ -103,9 +103,7 @@ def test_pictures_stand_as_their_exif_says(format: str) -> None:
 
 
 def test_broken_exif_does_not_spoil_a_picture() -> None:
-    corrupt = (
-        b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\x0f\x01\x02\0\xff\xff\0\0\x06\0\xf0\0\0\0\0\0"
-    )
+    corrupt = bytes.fromhex("457869660000 49492a0008000000 0200 1201030001000000 06000000 0f010200 ffff0000 0600f000")
     assert decode_image(encoded(Image.new("RGB", (16, 8)), "JPEG", exif=corrupt), "x").size == (8, 16)
 
 

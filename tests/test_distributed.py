@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -62,8 +63,6 @@ def test_two_processes_have_the_gradient_of_one(runs: dict[int, Path]) -> None:
 
 
 def test_two_processes_log_the_loss_of_the_whole_batch(runs: dict[int, Path]) -> None:
-    import json
-
     lines = {p: [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for p, run in runs.items()}
     assert [line["step"] for line in lines[2]] == [1, 2, 3]
     for one, two in zip(lines[1], lines[2], strict=True):

@@ -87,8 +87,9 @@ def _conclude(run: Path, reports: list[Report]) -> None:
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     held_out = lines[-1]["validation"]
     table = Table(title="rotation on cliparts: test_resnet at 64 px", title_justify="left", box=None, pad_edge=False)
-    for heading, justify in (("held-out score", "left"), ("pretrained", "right"), ("untrained", "right")):
-        table.add_column(heading, justify=justify)
+    table.add_column("held-out score")
+    table.add_column("pretrained", justify="right")
+    table.add_column("untrained", justify="right")
     table.add_row("rotation accuracy (chance is 25 %)", f"{held_out['accuracy']:.1%}", "25.0%")
     knn, linear = reports
     for text, report, metric in (
@@ -97,11 +98,9 @@ def _conclude(run: Path, reports: list[Report]) -> None:
         ("linear probe, best layer", linear, "best_layer_balanced_accuracy"),
     ):
         table.add_row(text, f"{report.metrics[metric]:.1%}", f"{report.baseline['metrics'][metric]:.1%}")
-    console = Console()
-    console.print(table)
-    print(
-        f"\nfigure: {run / 'figures' / 'pretraining.png'}\ncard:   {run / 'encoder' / 'README.md'}\n\nload it, with sslzoo or without:\n"
-    )
+    Console().print(table)
+    print(f"\nfigure: {run / 'figures' / 'pretraining.png'}\ncard:   {run / 'encoder' / 'README.md'}")
+    print("\nload it, with sslzoo or without:\n")
     print(f'  sslzoo.load_encoder("{run}")')
     print(f'  timm.create_model("local-dir:{run}/encoder", pretrained=True)')
     print(f'  torch.hub.load(".", "encoder", "{run}", source="local")')

@@ -14,19 +14,14 @@ from sslzoo.config import UsageError
 T = TypeVar("T")
 
 
-def parse(arguments: type[T], words: Sequence[str], prog: str, description: str, default: T | None = None) -> T:
+def parse(arguments: type[T], words: Sequence[str], prog: str, description: str) -> T:
     """``arguments`` filled from ``words``. Help and malformed values are answered by tyro, which then exits.
 
     Raises:
         UsageError: for a flag that does not exist.
     """
     parsed, unknown = tyro.cli(
-        arguments,
-        prog=prog,
-        description=description,
-        args=list(words),
-        return_unknown_args=True,
-        **({} if default is None else {"default": default}),  # type: ignore[arg-type]
+        arguments, prog=prog, description=description, args=list(words), return_unknown_args=True
     )
     if unknown:
         raise UsageError(_unknown(unknown[0], arguments, prog))

@@ -57,9 +57,7 @@ def open_stream(base: str, split: str | None, image_column: str = "", label_colu
     if split not in splits:
         raise UsageError(f"a stream cannot be sliced: name a whole split of {name} ({', '.join(splits)}), not {split}")
     if hasattr(builder.config, "decode_num_threads"):
-        builder.config.decode_num_threads = (
-            0  # decoding is ours: here it would be done ahead, in threads of this process
-        )
+        builder.config.decode_num_threads = 0  # or threads of this process would decode ahead
     with _one_line(base):
         table = builder.as_streaming_dataset(split=split)
     known = (builder.info.splits or {}).get(split)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_HISTORY = 10
+_HISTORY = 30
 _LENGTHS = 20
 _SLOPE = 0.5  # a step ends where the slope along it has fallen to this share (approximate Wolfe, Hager & Zhang 2005)
 _ROUNDING = 1e-6  # share of the objective that may be lost to float32
@@ -140,12 +140,12 @@ def _minimise(problem: _Problem, state: _State, tolerance: float, max_steps: int
     loss, error = problem.error(logits)
     gradient = problem.gradient(error, weight, penalty)
     scale = problem.inverse_curvature(error, penalty)
-    history: list[_Pair] = []
+    history = _History(weight.new_empty(0, weight.numel()), weight.new_empty(0, weight.numel()))
     for step in range(max_steps + 1):
         largest = gradient.abs().max().item()
         if largest <= tolerance or step == max_steps:
             break
-        direction = _direction(gradient, scale, history)
+        direction = history.direction(gradient, scale)
         line = _Line(
             logits=logits,
             along=direction @ problem.columns,
@@ -161,32 +161,41 @@ def _minimise(problem: _Problem, state: _State, tolerance: float, max_steps: int
         moved = direction.mul_(length)
         weight = weight + moved
         before, gradient = gradient, problem.gradient(error, weight, penalty)
-        change = gradient - before
-        if (product := _dot(moved, change)) > 0:
-            history = [*history[1 - _HISTORY :], _Pair(moved, change, 1 / product)]
+        history = history.after(moved, gradient - before)
     return _State(weight, logits), largest, step
 
 
 @dataclass(frozen=True, eq=False)
-class _Pair:
-    """A past step, how the gradient changed over it, and one over their product."""
+class _History:
+    """The last steps and how the gradient changed over each, both (m, K * (D + 1)), the oldest first."""
 
     moved: Tensor
-    change: Tensor
-    inverse: float
+    changed: Tensor
 
+    def after(self, moved: Tensor, changed: Tensor) -> _History:
+        """With one more step, unless rounding has taken its curvature."""
+        if _dot(moved, changed) <= 0:
+            return self
+        return _History(
+            torch.cat([self.moved[1 - _HISTORY :], moved.view(1, -1)]),
+            torch.cat([self.changed[1 - _HISTORY :], changed.view(1, -1)]),
+        )
 
-def _direction(gradient: Tensor, scale: Tensor, history: list[_Pair]) -> Tensor:
-    """(K, D + 1): minus the inverse second derivative, as L-BFGS knows it, times the gradient."""
-    direction = gradient.neg()
-    shares = []
-    for pair in reversed(history):
-        shares.append(share := pair.inverse * _dot(pair.moved, direction))
-        direction.sub_(pair.change, alpha=share)
-    direction = direction @ scale
-    for pair, share in zip(history, reversed(shares), strict=True):
-        direction.add_(pair.moved, alpha=share - pair.inverse * _dot(pair.change, direction))
-    return direction
+    def direction(self, gradient: Tensor, scale: Tensor) -> Tensor:
+        """(K, D + 1): minus the inverse second derivative, as L-BFGS knows it, times the gradient.
+
+        The two loops of the book as two triangular systems: equal, and fewer operations.
+        """
+        if not len(self.moved):
+            return -gradient @ scale
+        products = (self.moved @ self.changed.T).triu()
+        flat = gradient.view(-1)
+        share = torch.linalg.solve_triangular(products, (self.moved @ flat)[:, None], upper=True)[:, 0]
+        flat = torch.addmv(flat, self.changed.T, share, alpha=-1)
+        flat = (flat.view_as(gradient) @ scale).view(-1)
+        rest = (products.diagonal() * share - self.changed @ flat)[:, None]
+        share = torch.linalg.solve_triangular(products.T, rest, upper=False)[:, 0]
+        return torch.addmv(flat, self.moved.T, share).neg_().view_as(gradient)
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,8 +43,8 @@ def hub_errors(action: str) -> Iterator[None]:
     except _ANSWERS as error:
         raise UserError(f"cannot {action}: {_meaning(error)}") from error
     except (OSError, RuntimeError, ValueError) as error:  # a full disk; an upload that broke; metadata it refuses
-        cause = error.__cause__
-        why = _meaning(cause) if isinstance(cause, _ANSWERS) else _first_line(error)
+        cause = error.__cause__ or error
+        why = _meaning(cause) if isinstance(cause, _ANSWERS) else _first_line(cause)
         raise UserError(f"cannot {action}: {why}") from error
 
 

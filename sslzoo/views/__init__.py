@@ -16,7 +16,7 @@ There is never a human label in it.
 """
 
 Batch = dict[str, Any]
-"""Tensors with the batch first: ``views`` (a list, one (B, ...) per view), ``target``, …, with ``index`` and ``key`` (B,)."""
+"""Tensors with the batch first: ``views`` (a list, one (B, ...) per view), ``target``, …, ``index``, ``key`` (B,)."""
 
 
 class Views(ABC):

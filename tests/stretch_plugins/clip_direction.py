@@ -1,4 +1,4 @@
-"""A clip method: was the clip turned back to front? The 2D encoder sees frames; what it learns is a plain image encoder."""
+"""A clip method: does this clip run backwards? Its 2D encoder sees frames, so what is published is an image encoder."""
 
 from __future__ import annotations
 
