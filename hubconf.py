@@ -7,14 +7,14 @@ sslzoo publishes is a plain timm encoder.
 dependencies = ["torch", "timm", "huggingface_hub", "safetensors"]
 
 
-def encoder(model, token=None):  # type: ignore[no-untyped-def]
+def encoder(name, token=None):  # type: ignore[no-untyped-def]
     """A pretrained encoder on the CPU and in eval(): images (B, C, H, W) to features (B, encoder.num_features).
 
     It is a timm model. The images' size, mean and standard deviation are in ``encoder.pretrained_cfg``. Weights are
     read from safetensors, never unpickled, and checked against their recorded checksum and forward fingerprint.
 
     Args:
-        model: a run folder, an encoder folder, "hf-hub:org/name", "hf-hub:org/name@revision" (downloaded once, then
+        name: a run folder, an encoder folder, "hf-hub:org/name", "hf-hub:org/name@revision" (downloaded once, then
             read from the Hugging Face cache), or "random:ARCH" for an untrained encoder.
         token: for a private repository; the saved login of huggingface_hub if not given.
 
@@ -24,4 +24,4 @@ def encoder(model, token=None):  # type: ignore[no-untyped-def]
     """
     from sslzoo.hub.load import load_encoder
 
-    return load_encoder(model, token=token)
+    return load_encoder(name, token=token)

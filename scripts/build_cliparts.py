@@ -83,11 +83,12 @@ LABELS = {
         r"ampel|dead_frogs|nws_|security_mark",
     ),
     "sport": (
-        r"recreation/sports/|recreation/toys/(ball|beach)|unsorted/(corridore|pesistica)|people/(aerobic|fitness|pattin)",
+        r"recreation/sports/|recreation/toys/(ball|beach)|unsorted/pesistica|people/(aerobic|fitness|pattin)",
         r"anelli|_cap_|binocul|golf_ganson|_net_|shoe|sportcar|ticket",
     ),
     "person": (
-        r"people/[^/]+$|recreation/music/(a_man|bach|beet|hand)|unsorted/(donna|ragazz|signorin|carpentiere|Traslocatore)",
+        r"people/[^/]+$|recreation/music/(a_man|bach|beet|hand)|"
+        r"unsorted/(donna|ragazz|signorin|carpentiere|Traslocatore)",
         r"_eyes?_|baby_bottle|beach_trip|boy_symbol|camper|car_ride|eyes_|feet|fingerpr|fire_engine|gender|girl_symbol|"
         r"hand_print|handshake|icons_|reminder|safety_pin|sailing|samoa|skull|straw|symbolic|van_gogh|wedding_sign",
     ),

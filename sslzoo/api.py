@@ -18,7 +18,7 @@ from sslzoo.hub.pull import pull
 from sslzoo.hub.push import push
 from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
-from sslzoo.pretrain import pretrain as run_pretraining
+from sslzoo.pretraining import pretrain as run_pretraining
 from sslzoo.record import public_name, read_record
 from sslzoo.registry import datasets, evaluations, method_info, methods
 from sslzoo.taxonomy import MethodInfo

@@ -43,7 +43,7 @@ def save_heads(method: PretextMethod, path: Path) -> None:
         if not name.startswith("encoder.")
     }
     with atomic_write(path) as partial:
-        save_file(heads, partial, metadata={"format": "pt", "method": method.info.name})
+        save_file(heads, partial, metadata={"format": "pt"})
 
 
 def provenance(record: dict[str, Any]) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Watch:
         return Trouble(
             "non-finite",
             f"{self.names[int(index)]} stopped being finite at step {int(step)}; usual causes: a learning rate too "
-            "high (lower --lr, raise --warmup-epochs), gradients that burst (--clip-grad 1), or overflow (--precision fp32)",
+            "high (lower --lr, raise --warmup-epochs), bursts of gradient (--clip-grad 1), overflow (--precision fp32)",
         )
 
 
@@ -107,7 +107,7 @@ class Spread:
         return Trouble(
             "collapse",
             f"the encoder gives all images of a batch the same feature (feature_std {spread:.2g} at step {step}): it "
-            "has collapsed; usual causes: a learning rate too high, a batch too small, or a loss that a constant minimises",
+            "has collapsed; usual causes: a learning rate too high, a batch too small, a loss that a constant minimises",
         )
 
 

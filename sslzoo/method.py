@@ -1,7 +1,7 @@
 """The contract of a pretext method.
 
 A method wraps an encoder, turns a batch of views into a loss, and gives the encoder back. Devices, precision,
-optimizer, schedule and checkpoints belong to ``pretrain.py``, which never asks which method it runs.
+optimizer, schedule and checkpoints belong to ``pretraining.py``, which never asks which method it runs.
 """
 
 from __future__ import annotations

@@ -25,7 +25,9 @@ def build_optimizer(method: PretextMethod, config: PretrainConfig) -> Optimizer:
     if config.optimizer not in known:
         raise UsageError(f"timm has no optimizer {config.optimizer!r}; there are: {', '.join(known)}")
     groups = parameter_groups(method, config.weight_decay, method.lr_scales())
-    return create_optimizer_v2(groups, opt=config.optimizer, lr=peak_rate(config), momentum=config.momentum)
+    # Timm's "sgd" is Nesterov's, which wants momentum; without any, both are plain gradient descent.
+    name = "momentum" if config.optimizer == "sgd" and not config.momentum else config.optimizer
+    return create_optimizer_v2(groups, opt=name, lr=peak_rate(config), momentum=config.momentum)
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, lr_scales: dict[str, float]) -> list[dict]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from sslzoo.views import Batch, Draw, Sample, Views, draw_for
 
-COLORS = ("red", "lime", "blue")
+datasets.config.SLEEP_TIME_ON_THREADS_SHUTDOWN = 0  # else 5 s after each pass over a stream of parquet files
 
 
 def encoded(image: Image.Image, format: str = "PNG", **options: object) -> bytes:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ from sslzoo.hub.fingerprint import TOLERANCE, check, fingerprint
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.verify import verify
+from sslzoo.hub.weights import write_weights
 
 KINDS: list[tuple[str, int, tuple[str, ...]]] = [
-    ("test_resnet", 64, ()),
+    ("test_resnet", 32, ()),
     ("test_resnet", 40, ("global_pool='max'",)),
     ("test_convnext", 48, ()),
+    ("test_efficientnet", 64, ()),
+    ("test_nfnet", 64, ()),
     ("test_vit", 32, ("patch_size=4",)),
     ("test_vit", 160, ()),
     ("test_vit", 48, ("patch_size=8", "global_pool='avg'", "reg_tokens=2")),
@@ -52,6 +56,15 @@ def edit_config(folder: Path, **changes: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config_of(folder) | changes))
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrix products in one thread are the ones that mind most where tensors lie in memory."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @each_channels
 @each_kind
 def test_features_are_equal_bit_for_bit_through_every_door(
@@ -61,14 +74,22 @@ def test_features_are_equal_bit_for_bit_through_every_door(
     save_encoder(encoder, tmp_path / "encoder", PROVENANCE)
     checks = {check.name: check for check in verify(tmp_path / "encoder")}
     assert [check for check in checks.values() if not check.ok] == []
-    assert list(checks) == [
-        *("config", "checksum", "keys", "fingerprint", "sslzoo", "timm", "transformers", "torch.hub"),
-    ]
+    assert list(checks)[4:] == ["sslzoo", "timm", "transformers", "torch.hub"]
     loaded = load_encoder(tmp_path / "encoder")
     assert not loaded.training
     assert spec_of(loaded) == spec_of(encoder)
     with torch.no_grad():
         assert torch.equal(encoder(images(encoder)), loaded(images(encoder)))
+
+
+@pytest.mark.parametrize(
+    "architecture", ["test_resnet", "test_convnext", "test_vit", "test_efficientnet", "test_nfnet"]
+)
+def test_features_are_equal_through_every_door_with_more_threads(architecture: str, tmp_path: Path) -> None:
+    save_encoder(trained(architecture, 64), tmp_path, PROVENANCE)
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        assert [check for check in verify(tmp_path) if not check.ok] == []
 
 
 @each_channels
@@ -163,6 +184,41 @@ def test_trap_5_shared_tensors_are_written_under_each_name(tmp_path: Path, monke
     load_encoder(tmp_path)
 
 
+def test_tensors_start_where_processors_like_it(tmp_path: Path) -> None:
+    save_encoder(trained("test_resnet"), tmp_path, PROVENANCE)
+    content = (tmp_path / "model.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    assert header.pop("__metadata__") == {"format": "pt"}
+    offsets = [8 + length + entry["data_offsets"][0] for entry in header.values() if entry["dtype"] == "F32"]
+    assert len(offsets) > 50 and all(offset % 64 == 0 for offset in offsets)
+
+
+def test_every_number_format_is_written_as_safetensors_reads_it(tmp_path: Path) -> None:
+    formats = (
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.uint8,
+        torch.bool,
+    )
+    state = {str(kind): torch.arange(7).reshape(7, 1).to(kind) for kind in formats}
+    state |= {
+        "scalar": torch.tensor(3.5),
+        "empty": torch.zeros(0, 4),
+        "turned": torch.rand(3, 4).t(),
+        "größe": torch.ones(1),
+    }
+    state["shared"] = state["turned"]
+    write_weights(state, tmp_path / "model.safetensors")
+    found = load_file(tmp_path / "model.safetensors")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) and found[name].dtype == state[name].dtype for name in state)
+
+
 def test_trap_6_nothing_in_the_config_keeps_transformers_away(tmp_path: Path) -> None:
     save_encoder(trained(), tmp_path, PROVENANCE)
     config = config_of(tmp_path)
@@ -192,11 +248,12 @@ def test_plain_timm_reads_it_without_sslzoo(tmp_path: Path) -> None:
 import sys
 sys.modules["sslzoo"] = sys.modules["sslzoo_plugins"] = None  # an import of these would fail
 import safetensors.torch, timm
-images = safetensors.torch.load_file("images.safetensors")["images"]
+images = safetensors.torch.load_file("images.safetensors")["images"].clone()  # where tensors like it
 encoder = timm.create_model("local-dir:{tmp_path}/encoder", pretrained=True).eval()
 safetensors.torch.save_file({{"features": encoder(images).detach()}}, "features.safetensors")
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["OMP_NUM_THREADS"] = "1"
     command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -292,13 +349,8 @@ def test_fingerprint_notices_the_loss_of_each_normalisation_statistic() -> None:
 def test_fingerprint_forgives_what_memory_formats_and_threads_do(architecture: str) -> None:
     encoder = trained(architecture, 64)
     stored = fingerprint(encoder)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        difference = check(encoder.to(memory_format=torch.channels_last), stored)  # type: ignore[call-overload]
-    finally:
-        torch.set_num_threads(threads)
-    assert difference < TOLERANCE / 20
+    torch.set_num_threads(2)
+    assert check(encoder.to(memory_format=torch.channels_last), stored) < TOLERANCE / 20  # type: ignore[call-overload]
 
 
 def test_fingerprint_holds_on_an_older_processor(tmp_path: Path) -> None:
@@ -310,7 +362,7 @@ from sslzoo.hub.load import load_encoder
 for name in {names}:
     load_encoder(name)
 """
-    older = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    older = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **older}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

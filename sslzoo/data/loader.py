@@ -27,7 +27,7 @@ class Loader(DataLoader):
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # a generator does for us
         for batch in super().__iter__():
             if "error" in batch:
-                raise batch["error"]
+                raise batch.pop("error")  # popped, or the traceback would keep the workers alive
             yield batch
 
 
@@ -68,6 +68,7 @@ def eval_loader(source: Source, spec: InputSpec, batch_size: int, workers: int) 
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
+        worker_init_fn=_leave_signals_to_the_main_process,
     )
 
 

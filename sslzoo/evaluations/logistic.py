@@ -8,7 +8,7 @@ with L-BFGS (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4)
 
 - steps are scaled by the inverse of the curvature, averaged over classes: one D x D Cholesky factor for each ``C``;
 - logits are linear along a line, so finding the length of a step takes no product with the features;
-- each ``C`` starts where the one before, more strongly penalised, ended.
+- each ``C`` starts where the one before ended, and first goes on in the direction that the path had.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_HISTORY = 30
+_HISTORY = 10
 _LENGTHS = 20
 _SLOPE = 0.5  # a step ends where the slope along it has fallen to this share (approximate Wolfe, Hager & Zhang 2005)
 _ROUNDING = 1e-6  # share of the objective that may be lost to float32
@@ -59,8 +59,9 @@ def fit_path(
     """The solutions for ``strengths`` (values of ``C``), fastest if they ascend.
 
     ``features`` (N, D) should be standardised, as the penalty is the same for all; ``targets`` (N,) are in
-    0 .. classes - 1. Computed in the precision and on the device of ``features``, until no entry of the gradient is over
-    ``tolerance``. More features than samples are rotated to their row space first, which changes nothing.
+    0 .. classes - 1, and each class must occur. Computed in the precision and on the device of ``features``, until no
+    entry of the gradient is over ``tolerance``. More features than samples are first rotated to their row space, which
+    changes nothing.
     """
     samples, dim = features.shape
     with _threads(1 if samples * dim * classes < _SMALL else torch.get_num_threads()), torch.no_grad():
@@ -68,49 +69,54 @@ def fit_path(
         if dim > samples:
             rotation, upper = torch.linalg.qr(features.T)
             features = upper.T
-        problem = _Problem(features, targets, classes)
-        fits, state = [], problem.start()
-        for strength in strengths:
-            problem.strength = strength
-            state, gradient, steps = _minimise(problem, state, tolerance, max_steps)
-            weight, bias = state.weight[:, :-1], state.weight[:, -1]
-            weight = weight.clone() if rotation is None else weight @ rotation.T
-            fits.append(LogisticFit(strength, weight, bias.clone(), gradient, steps, gradient <= tolerance))
+        fits = []
+        for strength, point, steps in _path(_Problem(features, targets, classes), strengths, tolerance, max_steps):
+            weight, bias = point.weight[:, :-1], point.weight[:, -1]
+            weight = weight if rotation is None else weight @ rotation.T
+            fits.append(LogisticFit(strength, weight, bias, point.largest, steps, point.largest <= tolerance))
     return fits
 
 
-@dataclass(eq=False)
-class _State:
-    """Weights (K, D + 1), the bias last, and the logits (K, N) that they give."""
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """A place of the search, and what is known of it."""
 
     weight: Tensor
+    """(K, D + 1), the bias last."""
     logits: Tensor
+    """(K, N)."""
+    loss: float
+    """The mean cross-entropy."""
+    error: Tensor
+    """(K, N): its gradient by the logits, times N."""
+    gradient: Tensor
+    """(K, D + 1), of the whole objective."""
+    largest: float
+    """Its largest entry."""
 
 
 class _Problem:
     """The objective. Classes come first in every tensor, which is the fast layout for few classes."""
 
     def __init__(self, features: Tensor, targets: Tensor, classes: int) -> None:
-        self.rows = torch.cat([features, features.new_ones(len(features), 1)], dim=1)  # (N, D + 1)
+        samples, dim = features.shape
+        self.classes = classes
+        self.rows = torch.cat([features, features.new_ones(samples, 1)], dim=1)  # (N, D + 1)
         self.columns = self.rows.T.contiguous()
         self.targets = targets[None]
-        self.minus_one = features.new_full((1, len(features)), -1.0)
-        self.classes = classes
-        self.strength = 1.0
+        self.minus_one = features.new_full((1, samples), -1.0)
+        self.penalty = features.new_zeros(dim + 1)
 
-    def start(self) -> _State:
+    def set_strength(self, strength: float) -> None:
+        self.penalty[:-1] = 1 / (strength * len(self.rows))
+
+    def start(self) -> tuple[Tensor, Tensor]:
+        """Weights and logits of zero."""
         zeros = self.rows.new_zeros
-        return _State(zeros(self.classes, self.rows.shape[1]), zeros(self.classes, len(self.rows)))
-
-    @property
-    def penalty(self) -> Tensor:
-        """(D + 1,)."""
-        penalty = self.rows.new_full(self.rows.shape[1:], 1 / (self.strength * len(self.rows)))
-        penalty[-1] = 0
-        return penalty
+        return zeros(self.classes, self.rows.shape[1]), zeros(self.classes, len(self.rows))
 
     def error(self, logits: Tensor) -> tuple[float, Tensor]:
-        """The mean cross-entropy, and its gradient by the logits times N: probabilities less the targets' ones."""
+        """The mean cross-entropy, and its gradient by the logits times N: probabilities, less 1 at the target."""
         shifted = logits - logits.amax(0)
         own = shifted.gather(0, self.targets).mean()
         error = shifted.exp_()
@@ -118,51 +124,53 @@ class _Problem:
         loss = total.log().mean() - own
         return loss.item(), error.div_(total).scatter_add_(0, self.targets, self.minus_one)
 
-    def gradient(self, error: Tensor, weight: Tensor, penalty: Tensor) -> Tensor:
-        return (error @ self.rows).div_(len(self.rows)).addcmul_(weight, penalty)
+    def point(self, weight: Tensor, logits: Tensor, loss: float, error: Tensor) -> _Point:
+        gradient = (error @ self.rows).div_(len(self.rows)).addcmul_(weight, self.penalty)
+        return _Point(weight, logits, loss, error, gradient, gradient.abs().max().item())
 
-    def inverse_curvature(self, error: Tensor, penalty: Tensor) -> Tensor:
+    def inverse_curvature(self, error: Tensor) -> Tensor:
         """(D + 1, D + 1): of the second derivative, averaged over classes and without what couples them."""
         probability = error.scatter_add(0, self.targets, -self.minus_one)
-        weight = (1 - probability.square().sum(0)).clamp_(min=0) / (self.classes * len(self.rows))
-        curvature = ((self.columns * weight) @ self.rows).double()
+        spread = (1 - probability.square().sum(0)).clamp_(min=0) / (self.classes * len(self.rows))
+        curvature = ((self.columns * spread) @ self.rows).double()
         diagonal = curvature.diagonal()
-        diagonal.add_(penalty + 1e-7 * diagonal.mean())
+        diagonal += self.penalty + 1e-7 * diagonal.mean()
         factor, failed = torch.linalg.cholesky_ex(curvature)
         if failed:  # rounding, at a vanishing penalty: the diagonal alone still scales well
-            return torch.diag(1 / diagonal.clamp(min=1e-12)).to(self.rows.dtype)
-        return torch.cholesky_inverse(factor).to(self.rows.dtype)
+            return torch.diag(1 / diagonal.clamp(min=1e-12)).to(error.dtype)
+        return torch.cholesky_inverse(factor).to(error.dtype)
 
 
-def _minimise(problem: _Problem, state: _State, tolerance: float, max_steps: int) -> tuple[_State, float, int]:
-    """The minimum, the largest entry of the gradient there, and the number of steps that it took."""
-    weight, logits, penalty = state.weight, state.logits, problem.penalty
-    loss, error = problem.error(logits)
-    gradient = problem.gradient(error, weight, penalty)
-    scale = problem.inverse_curvature(error, penalty)
-    history = _History(weight.new_empty(0, weight.numel()), weight.new_empty(0, weight.numel()))
-    for step in range(max_steps + 1):
-        largest = gradient.abs().max().item()
-        if largest <= tolerance or step == max_steps:
-            break
-        direction = history.direction(gradient, scale)
-        line = _Line(
-            logits=logits,
-            along=direction @ problem.columns,
-            loss=loss,
-            slope=_dot(gradient, direction),
-            first=_dot(weight * penalty, direction),
-            second=_dot(direction * penalty, direction),
-        )
-        length, loss, error = line.search(problem)
-        if length == 0:  # the end of the numbers' precision
-            break
-        logits = logits.add_(line.along, alpha=length)
-        moved = direction.mul_(length)
-        weight = weight + moved
-        before, gradient = gradient, problem.gradient(error, weight, penalty)
-        history = history.after(moved, gradient - before)
-    return _State(weight, logits), largest, step
+def _path(
+    problem: _Problem, strengths: Sequence[float], tolerance: float, max_steps: int
+) -> Iterator[tuple[float, _Point, int]]:
+    """For each strength the minimum, and the number of steps to it."""
+    weight, logits = problem.start()
+    came_from = None
+    for strength in strengths:
+        problem.set_strength(strength)
+        point = problem.point(weight, logits, *problem.error(logits))
+        if came_from and point.largest > tolerance:
+            point = _step(problem, point, weight - came_from[0], logits - came_from[1]) or point
+        point, steps = _minimise(problem, point, tolerance, max_steps)
+        yield strength, point, steps
+        came_from, weight, logits = (weight, logits), point.weight, point.logits
+
+
+def _minimise(problem: _Problem, point: _Point, tolerance: float, max_steps: int) -> tuple[_Point, int]:
+    """The minimum, as near as asked for or as the numbers' precision allows, and the number of steps to it."""
+    scale = problem.inverse_curvature(point.error)
+    history = _History.empty(point.weight)
+    for step in range(max_steps):
+        if point.largest <= tolerance:
+            return point, step
+        direction = history.direction(point.gradient, scale)
+        following = _step(problem, point, direction, direction @ problem.columns)
+        if following is None:
+            return point, step
+        history = history.after(following.weight - point.weight, following.gradient - point.gradient)
+        point = following
+    return point, max_steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +179,10 @@ class _History:
 
     moved: Tensor
     changed: Tensor
+
+    @classmethod
+    def empty(cls, weight: Tensor) -> _History:
+        return cls(weight.new_empty(0, weight.numel()), weight.new_empty(0, weight.numel()))
 
     def after(self, moved: Tensor, changed: Tensor) -> _History:
         """With one more step, unless rounding has taken its curvature."""
@@ -184,7 +196,7 @@ class _History:
     def direction(self, gradient: Tensor, scale: Tensor) -> Tensor:
         """(K, D + 1): minus the inverse second derivative, as L-BFGS knows it, times the gradient.
 
-        The two loops of the book as two triangular systems: equal, and fewer operations.
+        The two loops of the book, each written as a triangular system: the same result in fewer operations.
         """
         if not len(self.moved):
             return -gradient @ scale
@@ -198,44 +210,33 @@ class _History:
         return torch.addmv(flat, self.moved.T, share).neg_().view_as(gradient)
 
 
-@dataclass(frozen=True, eq=False)
-class _Line:
-    """The objective along a direction, a convex function of the step's length."""
+def _step(problem: _Problem, point: _Point, direction: Tensor, along: Tensor) -> _Point | None:
+    """Where the objective is about lowest in a direction, along which logits change by ``along``; None if nowhere.
 
-    logits: Tensor
-    along: Tensor
-    """(K, N): how the logits change for a length of 1."""
-    loss: float
-    """The mean cross-entropy at length 0."""
-    slope: float
-    """The objective's slope at length 0."""
-    first: float
-    """Of the penalty's second-order polynomial in the length."""
-    second: float
-
-    def search(self, problem: _Problem) -> tuple[float, float, Tensor]:
-        """A length where the slope has flattened and the objective not risen, and the cross-entropy and its gradient there.
-
-        The length is 0 if there is none.
-        """
-        low, low_slope, high, high_slope = 0.0, self.slope, math.inf, 0.0
-        length = 1.0
-        for _ in range(_LENGTHS):
-            loss, error = problem.error(torch.add(self.logits, self.along, alpha=length))
-            rise = loss - self.loss + length * self.first + length * length * self.second / 2
-            slope = _dot(error, self.along) / self.along.shape[1] + self.first + length * self.second
-            if abs(slope) <= -_SLOPE * self.slope and rise <= _ROUNDING * self.loss:
-                return length, loss, error
-            if slope > 0:
-                high, high_slope = length, slope
-            else:
-                low, low_slope = length, slope
-            if high == math.inf:  # on, to where a straight line through the slopes is zero
-                length *= min(10.0, max(2.0, self.slope / min(self.slope - slope, -1e-30)))
-            else:
-                share = low_slope / (low_slope - high_slope)
-                length = low + (high - low) * min(0.9, max(0.1, share))
-        return 0.0, self.loss, error
+    The objective is convex there, so its slope brackets the minimum: a length is good enough where the slope has
+    flattened and the objective has not risen.
+    """
+    start = _dot(point.gradient, direction)
+    first = _dot(point.weight * problem.penalty, direction)
+    second = _dot(direction * problem.penalty, direction)
+    low, low_slope, high, high_slope = 0.0, start, math.inf, 0.0
+    length = 1.0
+    for _ in range(_LENGTHS if start < 0 else 0):
+        logits = torch.add(point.logits, along, alpha=length)
+        loss, error = problem.error(logits)
+        rise = loss - point.loss + length * first + length * length * second / 2
+        slope = _dot(error, along) / along.shape[1] + first + length * second
+        if abs(slope) <= _SLOPE * abs(start) and rise <= _ROUNDING * point.loss:
+            return problem.point(point.weight.add(direction, alpha=length), logits, loss, error)
+        if slope > 0:
+            high, high_slope = length, slope
+        else:
+            low, low_slope = length, slope
+        if high < math.inf:  # a straight line through the two slopes, kept off the ends
+            length = low + (high - low) * min(0.9, max(0.1, low_slope / (low_slope - high_slope)))
+        else:
+            length *= min(10.0, start / (start - slope)) if slope > start else 10.0
+    return None
 
 
 def _dot(a: Tensor, b: Tensor) -> float:

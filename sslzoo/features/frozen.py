@@ -70,7 +70,13 @@ def extract(
 
 
 def _forward_all(
-    encoder: nn.Module, share: _Share, spec: InputSpec, layers: bool, batch_size: int, workers: int, device: torch.device
+    encoder: nn.Module,
+    share: _Share,
+    spec: InputSpec,
+    layers: bool,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
 ) -> dict[str, Tensor]:
     """Every output by name, each (N, D_l), and ``index``."""
     forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=device).reshape(1, *spec.size), layers)
@@ -115,7 +121,7 @@ def _forward(encoder: nn.Module, image: Tensor, layers: bool) -> Callable[[Tenso
 
 @contextmanager
 def _frozen(encoder: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
-    """The encoder in ``eval()`` on ``device``, without gradients or autocast; afterwards as it was, module by module."""
+    """The encoder in ``eval()`` on ``device``, without gradients or autocast; then as it was, module by module."""
     home = next(encoder.parameters()).device
     device = home if device is None else torch.device(device)
     modes = [(module, module.training) for module in encoder.modules()]
@@ -150,7 +156,7 @@ class _Share(Source):
 
 
 def _gather(accelerator: Accelerator, rows: Tensor) -> Tensor:
-    """The rows (n, ...) of all processes, where n may differ, in the order of processes; through the device in blocks."""
+    """The rows (n, ...) of all processes in a row, where n may differ; they go through the device in blocks."""
     counts = accelerator.gather(torch.tensor([len(rows)], device=accelerator.device)).tolist()
     parts: list[list[Tensor]] = [[] for _ in counts]
     for start in range(0, max(counts), _GATHERED_ROWS):

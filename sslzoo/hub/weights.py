@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -16,21 +19,40 @@ from sslzoo.config import UserError
 WEIGHTS = "model.safetensors"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".tar")
 
+_ALIGNMENT = 64
+_DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", torch.bfloat16: "BF16"} | {
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Names of number formats in the file."""
 _CLOCK_TICK = 2_000_000_000
 """Nanoseconds: the coarsest clock of a file system in use."""
 _digests: dict[tuple[int, int, int, int], str] = {}
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write a state dict; tensors that share memory are written once for each name."""
-    tensors: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in state.items():
-        tensor = tensor.detach().cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        tensors[name] = tensor.clone() if storage in seen else tensor
-        seen.add(storage)
-    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    """Write a state dict; tensors that share memory are written once for each name.
+
+    The format leaves the order of tensors open. Here each one whose size allows it starts at a multiple of 64 bytes:
+    transformers computes right on the mapped file, and some matrix products of a processor round differently on
+    tensors that lie askew, so that the file would not give the same features through every door.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    order = sorted(tensors, key=lambda name: (tensors[name].nbytes % _ALIGNMENT > 0, -tensors[name].itemsize, name))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].nbytes
+        shape = list(tensors[name].shape)
+        header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(memoryview(tensors[name].flatten().view(torch.uint8).numpy()))
 
 
 def weights_file(folder: Path) -> Path:

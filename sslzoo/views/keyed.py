@@ -70,8 +70,7 @@ class Draw:
         """The draws of a branch, such as ``at("view", 1)``; independent of every other branch."""
         key = self.key
         for purpose in purposes:
-            key = _mix(key + _GAMMA) ^ _mix(torch.tensor(_token(purpose), device=key.device))
-            key = _mix(key)
+            key = _mix(key ^ _token(purpose))
         return Draw(key)
 
     def of(self, index: Tensor) -> Draw:

@@ -40,7 +40,7 @@ class FourRotations(Views):
         return {"image": random_resized_crop(images, size, draw_for(samples).at("crop"), scale=scale, flip=0.5)}
 
     def augment(self, batch: Batch) -> Batch:
-        image = normalize(to_float(batch.pop("image")), self.spec.mean, self.spec.std)
+        image = normalize(to_float(batch.pop("image")), self.spec.mean, self.spec.std, inplace=True)
         batch["views"] = [torch.rot90(image, turns, dims=(-2, -1)) for turns in range(4)]
         return batch
 

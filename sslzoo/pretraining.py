@@ -198,7 +198,8 @@ class _Training:
             if ended or progress.step % config.log_every == 0:
                 self.report(epoch, losses, ended)
             wanted = self.interrupted(ended)
-            if wanted or (progress.step % config.save_every == 0 if config.save_every else ended):
+            due = progress.step % config.save_every == 0 if config.save_every else ended
+            if due or wanted or progress.step == progress.total_steps:
                 self.save()
             if wanted:
                 raise Interrupted(f"stopped after step {progress.step}; run the same command again to go on from there")

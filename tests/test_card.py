@@ -1,0 +1,206 @@
+"""The card says what the run's files say, and what it says to do works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from published_run import RECORD, REPORT, trained, write_run
+
+from sslzoo.card import SOURCE, render_card, write_card
+from sslzoo.config import UserError
+from sslzoo.hub.push import push
+from sslzoo.testing.loopback import LoopbackHub
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "rotation_test_resnet")
+
+
+def report(run: Path, name: str, **changes: Any) -> None:
+    (run / "evaluations" / f"{name}.json").write_text(json.dumps(REPORT | changes))
+
+
+def record(run: Path, **changes: Any) -> None:
+    (run / "run.json").write_text(json.dumps(RECORD | changes))
+
+
+def test_the_card_tells_the_task_the_recipe_the_data_and_the_results(run: Path) -> None:
+    text = render_card(run, "tester/x")
+    assert RECORD["method"]["summary"] in text
+    assert "| Family | geometric transformation |" in text
+    assert (
+        "[Unsupervised Representation Learning by Predicting Image Rotations](https://arxiv.org/abs/1803.07728)" in text
+    )
+    assert f"```bash\n{RECORD['command']}\n```" in text
+    assert "| Samples | 4,400 |" in text and "| Licence | CC0-1.0 |" in text and "`0123abcd`" in text
+    assert "850 steps in 1 h 30 min on cpu with 2 processes in bf16. Versions: torch 2.15, timm 1.0.31." in text
+    assert "| knn@1 | cliparts[test] | accuracy | 46.3 % | 36.1 % |" in text
+    assert "- **knn@1**: fitted on cliparts[train]; k 20, temperature 0.07\n" in text
+    assert "![loss](figures/loss.png)" in text
+    assert "## Intended use and limits" in text
+    digest = json.loads((run / "encoder" / "config.json").read_text())["sslzoo"]["weights_sha256"]
+    assert digest in text
+
+
+def test_the_metadata_is_what_the_hub_filters_by(run: Path) -> None:
+    data = ModelCard(render_card(run, "tester/x")).data
+    assert data.library_name == "timm"
+    assert data.pipeline_tag == "image-feature-extraction"
+    assert data.license == "apache-2.0"
+    assert {"sslzoo", "rotation", "context", "geometric-transformation", "timm", "transformers"} <= set(data.tags or [])
+    assert data.datasets is None
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("org/flowers", ["org/flowers"]),
+        ("org/flowers[train]", ["org/flowers"]),
+        ("folder:flowers", None),
+        ("shard.parquet", None),
+        ("data/shard.parquet", None),
+        ("cliparts[unlabeled]", None),
+    ],
+)
+def test_only_data_sets_of_the_hub_are_linked(run: Path, name: str, expected: list[str] | None) -> None:
+    record(run, dataset=RECORD["dataset"] | {"name": name})
+    assert ModelCard(render_card(run)).data.datasets == expected
+
+
+def test_results_on_the_same_data_keep_their_protocols_apart(run: Path) -> None:
+    report(
+        run, "linear", protocol="linear@2", metrics={"accuracy": 0.5, "top5": 0.9}, baseline=None, config={"folds": 5}
+    )
+    report(run, "other", protocol="knn@1", test=REPORT["test"] | {"name": "org/flowers"}, metrics={"accuracy": 1.0})
+    card = ModelCard(render_card(run, "tester/x"))
+    results = {(result.dataset_type, result.metric_name): result for result in card.data.eval_results or []}
+    assert {key: result.metric_value for key, result in results.items()} == {
+        ("cliparts", "accuracy (knn@1)"): 46.3,
+        ("cliparts", "accuracy (linear@2)"): 50.0,
+        ("cliparts", "top5 (linear@2)"): 90.0,
+        ("org/flowers", "accuracy (knn@1)"): 100.0,
+    }
+    knn, linear = results["cliparts", "accuracy (knn@1)"], results["cliparts", "accuracy (linear@2)"]
+    assert (knn.dataset_name, knn.dataset_split, knn.dataset_revision) == ("cliparts", "test", "bb")
+    assert knn.metric_args == {
+        "protocol": "knn@1",
+        "train": "cliparts[train]",
+        "k": 20,
+        "temperature": 0.07,
+        "untrained_encoder": 36.1,
+    }
+    assert linear.metric_args == {"protocol": "linear@2", "train": "cliparts[train]", "folds": 5}
+    assert "| linear@2 | cliparts[test] | top5 | 90.0 % | – |" in card.content
+
+
+def test_what_is_no_share_is_not_a_percentage(run: Path) -> None:
+    report(run, "rank", protocol="rank@1", metrics={"rank": 37.25}, baseline=None, selected={"layer": "layer3"})
+    text = render_card(run)
+    assert "| rank@1 | cliparts[test] | rank | 37.25 | – |" in text
+    assert "chosen without the test data: layer layer3" in text
+
+
+def test_a_run_without_evaluations_and_figures_has_a_card_too(run: Path) -> None:
+    (run / "evaluations" / "knn.json").unlink()
+    (run / "figures" / "loss.png").unlink()
+    text = render_card(run)
+    assert "It has not been evaluated." in text and "![" not in text
+    assert ModelCard(text).data.eval_results is None
+
+
+def test_a_bar_record_is_enough(run: Path) -> None:
+    method = {key: value for key, value in RECORD["method"].items() if key != "paper"}
+    lean = {
+        **RECORD,
+        "method": method,
+        "dataset": {"name": "folder:a|b", "fingerprint": "", "license": None, "samples": None},
+    }
+    for key in ("environment", "seconds", "steps"):
+        del lean[key]
+    (run / "run.json").write_text(json.dumps(lean))
+    text = render_card(run)
+    assert "| Licence | not stated |" in text and "| Samples | not known |" in text and "folder:a\\|b" in text
+    assert "| Paper |" not in text
+
+
+def test_other_channels_are_told_their_normalisation(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", trained("test_vit", 32, 4, ("patch_size=4",)))
+    text = render_card(run)
+    assert "normalised with mean [0.5, 0.5, 0.5, 0.5]" in text
+    assert "create_transform" not in text and "torch.zeros(1, 4, 32, 32)" in text
+
+
+def test_the_card_is_written_beside_the_weights_and_is_the_same_again(run: Path) -> None:
+    path = write_card(run)
+    first = path.read_text()
+    assert path == run / "encoder" / "README.md"
+    assert "hf-hub:ORG/rotation_test_resnet" in first and str(run) not in first
+    assert write_card(run).read_text() == first
+    assert sorted(path.name for path in path.parent.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+def test_a_run_that_cannot_be_read_is_one_line(run: Path) -> None:
+    (run / "evaluations" / "knn.json").write_text("{")
+    with pytest.raises(UserError, match=r"knn\.json cannot be read"):
+        render_card(run)
+    (run / "run.json").unlink()
+    with pytest.raises(UserError, match=r"run\.json cannot be read"):
+        write_card(run)
+
+
+def test_the_card_has_the_shape_of_markdown(run: Path) -> None:
+    report(run, "linear", protocol="linear@2")
+    text = render_card(run, "tester/x")
+    assert "\n\n\n" not in text and "{{" not in text and "{%" not in text and not re.search(r"[ \t]\n", text)
+    assert text.endswith("\n")
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        rows = block.splitlines()
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, block
+        assert set(rows[1]) <= set("|-: ")
+
+
+def test_every_snippet_of_the_card_runs(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    run = write_run(tmp_path / "run")
+    text = write_card(run, "tester/x").read_text()
+    snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(snippets) == 4
+    script = "\n".join(
+        f"{snippet}\nassert features.shape == (1, 96)\nprint(features.sum().item())" for snippet in snippets
+    )
+    script = script.replace(f'"{SOURCE}"', repr(str(ROOT))).replace("trust_repo=True", 'source="local"')
+    with LoopbackHub() as hub:
+        environment = {
+            **os.environ,
+            **hub.environment(tmp_path / "home"),
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+        }
+        send = "from pathlib import Path; from sslzoo.hub.push import push; push(Path('run'), 'tester/x')"
+        for code in (send, script):
+            done = subprocess.run(
+                [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+    assert len(set(done.stdout.split())) == 1  # the same features through every door
+
+
+def test_the_hub_accepts_the_metadata(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    report(run, "linear", protocol="linear@2")
+    write_card(run, "tester/x")
+    with LoopbackHub() as hub:
+        push(run, "tester/x", endpoint=hub.endpoint, token=hub.token)
+        (check,) = [request for request in hub.requests if "validate-yaml" in request.path]
+        assert check.status == 200

@@ -1,0 +1,140 @@
+"""One evaluation beside the untrained encoder, and the report of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from tiny_source import TinySource
+from torch import nn
+
+from sslzoo.config import UsageError, UserError
+from sslzoo.encoders import create_encoder, spec_of
+from sslzoo.evaluate import Report, evaluate, render, save_report
+from sslzoo.evaluations.knn import KNN, KNNConfig
+from sslzoo.evaluations.linear import Linear, LinearConfig
+
+TRAIN, TEST = TinySource(60), TinySource(30, "tiny[test]", seed=1)
+FAST = LinearConfig(strengths=(0.01, 1.0))
+
+
+def encoder_of(seed: int = 5) -> nn.Module:
+    return create_encoder("test_resnet", 32, seed=seed).eval()
+
+
+def shown(report: Report) -> str:
+    console = Console(width=120, no_color=True)
+    with console.capture() as capture:
+        console.print(render(report))
+    return capture.get()
+
+
+@pytest.fixture(scope="module")
+def knn_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return evaluate(KNN(KNNConfig(k=5)), encoder_of(), TRAIN, TEST, model="my-run")
+
+
+@pytest.fixture(scope="module")
+def linear_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return evaluate(Linear(FAST), encoder_of(), TRAIN, TEST, model="my-run")
+
+
+def test_a_report_says_what_was_done_to_what(knn_report: Report) -> None:
+    assert (knn_report.format, knn_report.evaluation, knn_report.protocol) == (1, "knn", "knn@1")
+    assert knn_report.model == "my-run" and knn_report.config == {"k": 5, "temperature": 0.07}
+    assert knn_report.train == {"name": "tiny[train]", "fingerprint": TRAIN.fingerprint, "samples": 60, "readable": 60}
+    assert knn_report.test["name"] == "tiny[test]" and knn_report.test["samples"] == 30
+    assert knn_report.versions.keys() == {"sslzoo", "torch", "timm"} and knn_report.seconds >= 0
+    assert KNN.info.metric in knn_report.metrics
+
+
+def test_unreadable_samples_are_counted_in_the_report() -> None:
+    train = TinySource(120, broken=(7,))
+    report = evaluate(KNN(KNNConfig(k=5)), encoder_of(), train, TEST, model="m", baseline=False)
+    assert report.train["samples"] == 120 and report.train["readable"] == 119
+
+
+def test_the_baseline_is_the_same_architecture_with_the_random_weights_of_seed_0(knn_report: Report) -> None:
+    assert knn_report.baseline is not None
+    assert knn_report.baseline["model"] == "random:test_resnet seed 0"
+    alone = evaluate(KNN(KNNConfig(k=5)), encoder_of(seed=0), TRAIN, TEST, model="m", baseline=False)
+    assert alone.metrics == knn_report.baseline["metrics"] and alone.baseline is None
+
+
+def test_evaluating_leaves_the_encoder_and_the_random_numbers_alone() -> None:
+    encoder = encoder_of().train()
+    state, weights = torch.random.get_rng_state(), {name: value.clone() for name, value in encoder.state_dict().items()}
+    evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
+    assert torch.equal(torch.random.get_rng_state(), state) and encoder.training
+    assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
+
+
+def test_the_same_evaluation_gives_the_same_report(knn_report: Report, linear_report: Report) -> None:
+    for evaluation, report in ((KNN(KNNConfig(k=5)), knn_report), (Linear(FAST), linear_report)):
+        again = json.loads(evaluate(evaluation, encoder_of(), TRAIN, TEST, model="my-run").to_json())
+        assert {**again, "seconds": 0} == {**json.loads(report.to_json()), "seconds": 0}
+
+
+def test_a_report_survives_json(knn_report: Report, linear_report: Report) -> None:
+    for report in (knn_report, linear_report):
+        assert Report.from_json(report.to_json()) == report
+    assert linear_report.config["strengths"] == [0.01, 1.0]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2}'])
+def test_what_is_no_report_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="evaluate again"):
+        Report.from_json(text)
+
+
+def test_a_report_is_saved_under_the_name_of_its_evaluation(knn_report: Report, tmp_path: Path) -> None:
+    path = save_report(knn_report, tmp_path / "run" / "evaluations")
+    assert path == tmp_path / "run" / "evaluations" / "knn.json"
+    assert Report.from_json(path.read_text()) == knn_report
+    assert save_report(knn_report, path.parent) == path and [path] == list(path.parent.iterdir())
+
+
+def test_a_report_that_cannot_be_saved_is_an_error_of_one_line(knn_report: Report, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        save_report(knn_report, tmp_path / "file")
+
+
+def test_the_same_data_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="are the same data"):
+        evaluate(KNN(KNNConfig()), encoder_of(), TRAIN, TinySource(60, "tiny[other name]"), model="m")
+
+
+def test_the_table_compares_trained_with_untrained(knn_report: Report) -> None:
+    values: dict[str, Any] = {"balanced_accuracy": 0.5, "accuracy": 0.25}
+    baseline = {"model": "random", "metrics": {"balanced_accuracy": 0.4, "accuracy": 0.3}, "details": {}}
+    changed = Report(**{**vars(knn_report), "metrics": values, "baseline": baseline})
+    text = shown(changed)
+    assert "knn@1: my-run" in text and "fitted on tiny[train], scored on tiny[test]" in text
+    [row] = [line for line in text.splitlines() if "balanced accuracy" in line]
+    assert [cell.strip() for cell in row.strip("│ ").split("│")][1:] == ["50.0 %", "40.0 %", "+10.0"]
+    assert "-5.0" in text
+    alone = shown(Report(**{**vars(changed), "baseline": None}))
+    assert "50.0 %" in alone and "–" in alone
+
+
+def test_the_table_of_a_linear_probe_has_a_row_for_each_layer(linear_report: Report) -> None:
+    text = shown(linear_report)
+    for name in ("stage0: 32 features", "stage3: 192 features", "final: 96 features"):
+        assert name in text
+    assert f"best layer on validation data: {linear_report.selected['layer']}" in " ".join(text.split())
+
+
+def test_other_channels_and_architecture_arguments_have_a_baseline_too() -> None:
+    encoder = create_encoder("test_vit", 32, 1, ["patch_size=8"], seed=5).eval()
+    report = evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
+    assert report.baseline is not None and report.baseline["model"] == "random:test_vit seed 0"
+    assert spec_of(encoder).model_args["patch_size"] == 8
