@@ -8,9 +8,10 @@ from typing import Any
 
 from sslzoo.card import write_card
 from sslzoo.config import PretrainConfig, UsageError
-from sslzoo.data.open import open_source, open_stream
+from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.source import Source
-from sslzoo.data.splits import parse_name
+from sslzoo.data.splits import default_test_split, parse_name
+from sslzoo.data.stream import Stream
 from sslzoo.evaluate import Report, save_report
 from sslzoo.evaluate import evaluate as run_evaluation
 from sslzoo.hub.load import load_encoder
@@ -69,7 +70,7 @@ def pretrain(
     config = replace(config or method_type.defaults, **shared)
     method_config = replace(method_config or method_type.Config(), **own)
     columns = {name: getattr(config, name) for name in ("image_column", "label_column")}
-    source = (open_stream if config.streaming else open_dataset)(config.dataset, **columns)
+    source = (_open_stream if config.streaming else open_dataset)(config.dataset, **columns)
     validation = open_dataset(config.validation, **columns) if config.validation else None
     folder = Path(out or default_out(method, config))
     return run_pretraining(method_type, method_config, config, source, folder, validation)
@@ -81,7 +82,7 @@ def evaluate(
     dataset: str = "cliparts",
     *,
     train_split: str = "train",
-    test_split: str = "test",
+    test_split: str = "",
     image_column: str = "",
     label_column: str = "",
     out: Path | str | None = None,
@@ -89,6 +90,8 @@ def evaluate(
     **settings: Any,
 ) -> Report:
     """Evaluate an encoder beside the untrained one; the report also goes to ``out``, or into the run if it is one.
+
+    ``test_split`` is the split called test, or else validation, if it is not given.
 
     ``settings`` are fields of the evaluation's own configuration.
     """
@@ -99,7 +102,7 @@ def evaluate(
     columns = {"image_column": image_column, "label_column": label_column}
     encoder = load_encoder(model)
     train = open_dataset(dataset, train_split, **columns)
-    test = open_dataset(dataset, test_split, **columns)
+    test = open_dataset(dataset, test_split or _test_split(dataset), **columns)
     report = run_evaluation(
         kind(kind.Config(**settings)), encoder, train, test, model=public_name(str(model)), baseline=baseline
     )
@@ -110,6 +113,20 @@ def evaluate(
         save_report(report, run / "evaluations")
         write_card(run)
     return report
+
+
+def _open_stream(name: str, **columns: str) -> Stream:
+    base, _ = parse_name(name)
+    if base in datasets.names():
+        raise UsageError(f"{base} comes with an installed package, so there is nothing to stream: leave out --streaming")
+    return open_stream(name, **columns)
+
+
+def _test_split(name: str) -> str:
+    """Where to score if nothing is said: the split called test, or else validation."""
+    base, _ = parse_name(name)
+    named = base in datasets.names()
+    return default_test_split(datasets.load(base).info.splits if named else split_names(base), base)
 
 
 def default_out(method: str, config: PretrainConfig) -> Path:

@@ -13,7 +13,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 from safetensors import safe_open
-from timm.data.constants import IMAGENET_DEFAULT_MEAN
 
 from sslzoo.config import UserError
 from sslzoo.hub.timm_config import read_config
@@ -63,7 +62,6 @@ def render_card(run: Path, repo_id: str | None = None) -> str:
         size=described["input_size"],
         mean=described["mean"],
         std=described["std"],
-        imagenet_mean=list(IMAGENET_DEFAULT_MEAN),
         license=described["license"],
         digest=config["sslzoo"]["weights_sha256"],
         method=record["method"],

@@ -41,7 +41,7 @@ def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Res
         device=device.type,
         processes=processes,
         precision=_best_precision(device) if config.precision == "auto" else config.precision,
-        threads=config.threads or share,
+        threads=config.threads or int(os.environ.get("OMP_NUM_THREADS", share)),
         workers=config.workers if config.workers >= 0 else min(share if on_cpu else max(share - 1, 1), 8),
     )
 

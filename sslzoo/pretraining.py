@@ -119,6 +119,7 @@ class _Training:
         if validation is not None:
             references = in_order(len(validation), config.batch_size // config.accumulate, config.seed)
             self.validation_loader = train_loader(validation, self.views, sampler=references, **self.loading)
+            self.validation_tally = UnreadableTally(validation.name, len(validation))
 
         self.progress = Progress(steps_per_epoch=self.order.steps_per_epoch)
         self.progress.total_steps = config.epochs * self.order.steps_per_epoch
@@ -221,6 +222,7 @@ class _Training:
         means: dict[str, Tensor] = {}
         for batch in micro_batches:
             with self.accelerator.accumulate(self.wrapped):
+                self.tally.add(batch.pop("unreadable", []), seen=len(batch["index"]))
                 losses = self.wrapped(self.on_device(batch))
                 self.accelerator.backward(losses["loss"])
                 if self.accelerator.sync_gradients and config.clip_grad:
@@ -233,7 +235,6 @@ class _Training:
 
     def on_device(self, batch: Batch) -> Batch:
         """A batch where the method is, augmented there unless the workers did it."""
-        self.tally.add(batch.pop("unreadable", []), seen=len(batch["index"]))
         batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
         if self.accelerator.device.type != "cpu":
             batch = self.views.augment(batch)
@@ -247,6 +248,7 @@ class _Training:
         count = 0
         for batch in self.validation_loader or ():
             size = len(batch["index"])
+            self.validation_tally.add(batch.pop("unreadable", []), seen=size)
             with self.accelerator.autocast():
                 losses = self.method(self.on_device(batch))
             sums = {name: sums.get(name, 0) + value * size for name, value in losses.items()}

@@ -14,6 +14,8 @@ import pytest
 os.environ.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing listens there
 os.environ.pop("HF_TOKEN", None)
+# Small networks gain nothing from a second thread, and tests that run side by side would fight for the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent

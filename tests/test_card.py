@@ -134,10 +134,10 @@ def test_a_bar_record_is_enough(run: Path) -> None:
     assert "| Paper |" not in text
 
 
-def test_other_channels_are_told_their_normalisation(tmp_path: Path) -> None:
+def test_the_card_tells_the_normalisation_of_any_channels(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", trained("test_vit", 32, 4, ("patch_size=4",)))
     text = render_card(run)
-    assert "normalised with mean [0.5, 0.5, 0.5, 0.5]" in text
+    assert "normalised with mean [0.5, 0.5, 0.5, 0.5] and standard" in text
     assert "create_transform" not in text and "torch.zeros(1, 4, 32, 32)" in text
 
 

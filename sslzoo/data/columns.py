@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import datasets
-import fsspec  # type: ignore[import-untyped]
+import fsspec
 import numpy as np
 from PIL import Image
 
