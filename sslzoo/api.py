@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def open_dataset(name: str, split: str = "", *, image_column: str = "", label_co
     if base in datasets.names():
         dataset = datasets.load(base)()
         return dataset.open(wanted or dataset.info.splits[0])
+    _refuse_misspelt(base)
     return open_source(f"{base}[{wanted}]" if wanted else base, image_column=image_column, label_column=label_column)
 
 
@@ -113,6 +115,13 @@ def evaluate(
         save_report(report, run / "evaluations")
         write_card(run)
     return report
+
+
+def _refuse_misspelt(name: str) -> None:
+    """Before the Hub is asked for a data set that nobody meant."""
+    near = difflib.get_close_matches(name, datasets.names(), n=1, cutoff=0.8)
+    if near and not Path(name).exists():
+        raise UsageError(f"no data set {name!r}; did you mean {near[0]!r}?")
 
 
 def _open_stream(name: str, **columns: str) -> Stream:

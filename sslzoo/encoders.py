@@ -74,7 +74,7 @@ class EncoderSpec:
         Raises:
             UsageError: for an unknown architecture, or arguments it does not take.
         """
-        if not timm.is_model(self.architecture):
+        if "." in self.architecture or not timm.is_model(self.architecture):
             raise UsageError(_unknown_architecture(self.architecture))
         try:
             encoder: Any = timm.create_model(self.architecture, pretrained=False, num_classes=0, **self.model_args)

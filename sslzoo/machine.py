@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 
 from sslzoo.config import PretrainConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,19 @@ class Resolved:
     """Threads of each training process."""
     workers: int
     """Loader processes of each training process."""
+
+
+def join_processes() -> PartialState:
+    """This process's place among those that torchrun or accelerate started."""
+    # Without a GPU accelerate must be told so, or processes that torchrun started would not know of each other.
+    cpu = not torch.accelerator.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    state = PartialState(cpu=cpu)
+    if cpu and state.num_processes == 1 and "MASTER_ADDR" in os.environ:
+        logger.warning(
+            "accelerate launch --cpu starts one process, whatever --num_processes says (accelerate issue 2741); "
+            "for two, start: torchrun --standalone --nproc-per-node 2 -m sslzoo ..."
+        )
+    return state
 
 
 def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Resolved:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from accelerate.utils import gather_object, send_to_device
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.handover import hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
 from sslzoo.log import Log, Spread, Watch
-from sslzoo.machine import Resolved, resolve, start_accelerator
+from sslzoo.machine import Resolved, join_processes, resolve, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
 from sslzoo.nn.schedules import rate_factor
@@ -53,7 +52,7 @@ def pretrain(
         Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
     begun = read_record(out)
-    state = PartialState()
+    state = join_processes()
     resolved = resolve(config, state.device, state.num_processes)
     if begun:  # a run keeps the arithmetic it began with
         kept = {name: begun["environment"][name] for name in ("precision", "threads")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,24 +32,25 @@ FLAGS = [
 ]
 
 
-def pretrain(out: Path, processes: int, *more: str) -> subprocess.CompletedProcess[str]:
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes)]
-    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
-    start = launch if processes > 1 else [sys.executable]
+TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+ACCELERATE = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+
+
+def pretrain(out: Path, launcher: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, *(["-m", *launcher] if launcher else [])]
     command = [*start, "-m", "sslzoo", "pretrain", "rotation", *FLAGS, "--out", str(out), *more]
-    return subprocess.run(
-        command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=300, check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("distributed")
     found = {}
-    for processes in (1, 2):
-        done = pretrain(folder / str(processes), processes)
-        assert done.returncode == 0, done.stderr
+    for processes, launcher in ((1, []), (2, TORCHRUN)):
         found[processes] = folder / str(processes)
+        done = pretrain(found[processes], launcher)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((found[processes] / "run.json").read_text())["environment"]["processes"] == processes
     return found
 
 
@@ -71,11 +71,15 @@ def test_two_processes_log_the_loss_of_the_whole_batch(runs: dict[int, Path]) ->
     assert lines[2][-1]["validation"]["loss"] == pytest.approx(lines[1][-1]["validation"]["loss"], rel=1e-3)
 
 
-def test_a_run_begun_by_two_goes_on_with_one(runs: dict[int, Path]) -> None:
-    assert pretrain(runs[2], 1).returncode == 0
+def test_accelerate_launch_trains_and_says_that_it_started_one_process(runs: dict[int, Path], tmp_path: Path) -> None:
+    done = pretrain(tmp_path / "run", ACCELERATE)
+    assert done.returncode == 0, done.stderr
+    assert "accelerate launch --cpu starts one process" in done.stderr
+    one, launched = (load_file(run / "encoder" / "model.safetensors") for run in (runs[1], tmp_path / "run"))
+    assert all(torch.equal(one[name], launched[name]) for name in one)
 
 
 def test_a_batch_that_cannot_be_divided_is_refused_in_one_line(tmp_path: Path) -> None:
-    done = pretrain(tmp_path / "run", 2, "--batch-size", "15")
+    done = pretrain(tmp_path / "run", TORCHRUN, "--batch-size", "15")
     assert done.returncode != 0
     assert "sslzoo: " in done.stderr and "15" in done.stderr

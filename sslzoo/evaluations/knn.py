@@ -57,7 +57,9 @@ class KNN(Evaluation):
             raise UsageError(
                 f"k={k} is more than the {len(fitted.labels)} samples of {train.name}; choose a smaller --k"
             )
-        predicted = vote(fitted.features.final, fitted.labels, scored.features.final, k, temperature)
+        device = next(encoder.parameters()).device
+        rows = (fitted.features.final.to(device), fitted.labels.to(device), scored.features.final.to(device))
+        predicted = vote(*rows, k, temperature).cpu()
         return Result(
             metrics={
                 "balanced_accuracy": balanced_accuracy(predicted, scored.labels),
@@ -92,7 +94,7 @@ def _vote(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature:
     near = similarity.gather(1, neighbours).double()
     weights = ((near - near.amax(1, keepdim=True)) / temperature).exp()
     votes = weights.new_zeros(len(similarity), classes)
-    row = torch.arange(len(similarity))
+    row = torch.arange(len(similarity), device=similarity.device)
     for place in range(k):  # one at a time, so that sums are taken in one order
         votes[row, labels[neighbours[:, place]]] += weights[:, place]
     return votes.argmax(1)

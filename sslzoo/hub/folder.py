@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from sslzoo.encoders import spec_of
+from sslzoo.hub.blank import build_blank
 from sslzoo.hub.fingerprint import fingerprint
 from sslzoo.hub.timm_config import CONFIG, compose_config, config_text
 from sslzoo.hub.weights import WEIGHTS, load_strictly, sha256, write_weights
@@ -33,7 +34,7 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
         UsageError: if the encoder has no spec.
         UserError: if its spec does not describe it, or its features are not finite.
     """
-    rebuilt = spec_of(encoder).build().eval()
+    rebuilt = build_blank(spec_of(encoder))
     load_strictly(
         rebuilt, encoder.state_dict(), "the encoder is not what its spec describes: save what create_encoder made"
     )

@@ -94,7 +94,6 @@ def load_folder(folder: Path) -> nn.Module:
     load_strictly(
         encoder, read_encoder_weights(config, path, encoder), f"{path} does not fit its {CONFIG}; ask its author"
     )
-    encoder.eval()
     if is_ours(config):
         try:
             check(encoder, config["sslzoo"]["fingerprint"])

@@ -14,6 +14,7 @@ from torch import nn
 from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import EncoderSpec, InputSpec, spec_of
+from sslzoo.hub.blank import build_blank
 
 CONFIG = "config.json"
 FORMAT = 1
@@ -113,13 +114,13 @@ def is_ours(config: dict[str, Any]) -> bool:
 
 
 def build_encoder(config: dict[str, Any], where: object) -> nn.Module:
-    """The encoder of a checked config, untrained.
+    """The encoder of a checked config, in ``eval()``; its parameters may hold anything until each is loaded.
 
     Raises:
         UserError: if the installed timm does not know or cannot build it.
     """
     try:
-        return spec_from(config).build()
+        return build_blank(spec_from(config))
     except Exception as error:  # the arguments come from a file: timm may stumble over them in any way
         why = f"{error}" if isinstance(error, UsageError) else f"timm cannot build it: {error!r}"
         raise UserError(f"{where}: {why}; a newer timm may (this is {timm.__version__}), or ask its author") from error

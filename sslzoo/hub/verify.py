@@ -76,7 +76,7 @@ class _Subject:
     @cached_property
     def encoder(self) -> nn.Module:
         """Built as config.json says, with exactly the tensors of model.safetensors."""
-        encoder = build_encoder(self.config, self.folder / CONFIG).eval()
+        encoder = build_encoder(self.config, self.folder / CONFIG)
         state = read_encoder_weights(self.config, weights_file(self.folder), encoder)
         load_strictly(encoder, state, f"the weights do not fit {CONFIG}; ask their author")
         return encoder

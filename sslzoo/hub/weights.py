@@ -52,7 +52,7 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            file.write(memoryview(tensors[name].flatten().view(torch.uint8).numpy()))
+            file.write(tensors[name].flatten().view(torch.uint8).numpy().data)
 
 
 def weights_file(folder: Path) -> Path:

@@ -19,7 +19,7 @@ class Cliparts(NamedDataset):
         name="cliparts",
         splits=("unlabeled", "train", "test"),
         modalities=("image",),
-        license="CC0-1.0",
+        license="LicenseRef-Public-Domain",
         homepage="https://openclipart.org",
         summary="Drawings at 96 px with alpha, organised like STL-10: unlabelled, and labelled train and test.",
     )
