@@ -13,8 +13,8 @@ from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
-from sslzoo.evaluate import Report, save_report
-from sslzoo.evaluate import evaluate as run_evaluation
+from sslzoo.report import Report, save_report
+from sslzoo.report import evaluate as run_evaluation
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.pull import pull
 from sslzoo.hub.push import push

@@ -12,8 +12,6 @@ from torch import nn
 from sslzoo.encoders import create_encoder
 from sslzoo.hub.folder import save_encoder
 
-torch.set_num_threads(1)  # the encoders of the tests are tiny: more threads only wait for each other
-
 PROVENANCE = {
     "method": "rotation",
     "category": "context",

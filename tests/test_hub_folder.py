@@ -21,7 +21,7 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from sslzoo.config import UserError
-from sslzoo.encoders import EncoderSpec, create_encoder, spec_of
+from sslzoo.encoders import EncoderSpec, InputSpec, create_encoder, spec_of
 from sslzoo.hub.fingerprint import TOLERANCE, check, fingerprint
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.load import load_encoder
@@ -82,14 +82,11 @@ def test_features_are_equal_bit_for_bit_through_every_door(
         assert torch.equal(encoder(images(encoder)), loaded(images(encoder)))
 
 
-@pytest.mark.parametrize(
-    "architecture", ["test_resnet", "test_convnext", "test_vit", "test_efficientnet", "test_nfnet"]
-)
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
 def test_features_are_equal_through_every_door_with_more_threads(architecture: str, tmp_path: Path) -> None:
-    save_encoder(trained(architecture, 64), tmp_path, PROVENANCE)
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        assert [check for check in verify(tmp_path) if not check.ok] == []
+    save_encoder(trained(architecture), tmp_path, PROVENANCE)
+    torch.set_num_threads(2)
+    assert [check for check in verify(tmp_path) if not check.ok] == []
 
 
 @each_channels
@@ -253,12 +250,41 @@ encoder = timm.create_model("local-dir:{tmp_path}/encoder", pretrained=True).eva
 safetensors.torch.save_file({{"features": encoder(images).detach()}}, "features.safetensors")
 """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["OMP_NUM_THREADS"] = "1"
     command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     with torch.no_grad():
         assert torch.equal(load_file(tmp_path / "features.safetensors")["features"], encoder(images(encoder)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "args"),
+    [
+        ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": [1, 1, 1, 1], "num_heads": [1, 2, 3, 4]}),
+        ("eva02_tiny_patch14_224", {"depth": 1}),
+    ],
+)
+def test_tables_that_are_computed_and_not_saved_are_right(
+    architecture: str, args: dict[str, Any], tmp_path: Path
+) -> None:
+    spec = EncoderSpec(architecture, InputSpec.square(56), {"img_size": 56, **args})
+    encoder = spec.build().eval()
+    saved = encoder.state_dict().keys()
+    tables = {name: table for name, table in encoder.named_buffers() if name not in saved}
+    assert tables
+    save_encoder(encoder, tmp_path, PROVENANCE)
+    loaded = load_encoder(tmp_path)
+    assert all(torch.equal(loaded.get_buffer(name), table) for name, table in tables.items())
+    assert [check for check in verify(tmp_path) if not check.ok] == []
+    with torch.no_grad():
+        assert torch.equal(loaded(images(encoder)), encoder(images(encoder)))
+
+
+def test_loading_draws_no_random_number(tmp_path: Path) -> None:
+    save_encoder(trained(), tmp_path, PROVENANCE)
+    before = torch.get_rng_state()
+    load_encoder(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_what_is_written_does_not_depend_on_how_it_was_trained(tmp_path: Path) -> None:
@@ -362,7 +388,7 @@ from sslzoo.hub.load import load_encoder
 for name in {names}:
     load_encoder(name)
 """
-    older = {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    older = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), **older}
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

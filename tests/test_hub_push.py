@@ -228,15 +228,38 @@ def test_a_private_repository_needs_its_token(run: Path, hub: LoopbackHub, name:
     load_encoder(f"hf-hub:{name}", endpoint=hub.endpoint, token=hub.token)
 
 
+def digest_of_weights(hub: LoopbackHub, name: str) -> str:
+    """It is in the address of the large file."""
+    return hashlib.sha256(hub.repo(name).files()["model.safetensors"]).hexdigest()
+
+
 def test_a_damaged_download_is_noticed_and_leaves_nothing(
     run: Path, hub: LoopbackHub, name: str, tmp_path: Path
 ) -> None:
     push(run, name, endpoint=hub.endpoint, token=hub.token)
-    content = hub.repo(name).files()["model.safetensors"]
-    fault = hub.corrupt(hashlib.sha256(content).hexdigest(), times=2)
+    fault = hub.corrupt(digest_of_weights(hub, name))
     assert "damaged or exchanged" in complaint_of_pull(name, tmp_path / "out", hub)
+    assert len(fault.hits) == 1
+
+
+def test_a_damaged_copy_in_the_cache_is_fetched_again(run: Path, hub: LoopbackHub, name: str) -> None:
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    fault = hub.corrupt(digest_of_weights(hub, name), times=2)
     assert "damaged or exchanged" in complaint_of_load(name, hub)
     assert len(fault.hits) == 2
+    load_encoder(f"hf-hub:{name}", endpoint=hub.endpoint, token=hub.token)
+    fault = hub.corrupt(digest_of_weights(hub, name))
+    with hub.watch() as requests:
+        load_encoder(f"hf-hub:{name}", endpoint=hub.endpoint, token=hub.token)
+    assert [request for request in requests if request.origin == "cdn"] == [] and fault.hits == []
+
+
+def test_a_damaged_copy_and_no_network(run: Path, hub: LoopbackHub, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    hub.corrupt(digest_of_weights(hub, name), times=2)
+    complaint_of_load(name, hub)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert "again, since the copy in the cache is damaged" in complaint_of_load(name, hub)
 
 
 def test_a_folder_that_exists_is_left_alone(run: Path, hub: LoopbackHub) -> None:
@@ -322,7 +345,6 @@ def test_every_door_of_the_hub_in_a_process_of_its_own(tmp_path: Path) -> None:
             **os.environ,
             **hub.environment(tmp_path / "home"),
             "PYTHONPATH": str(Path(__file__).parents[1]),
-            "OMP_NUM_THREADS": "1",
         }
         command = [sys.executable, "-W", "error", "-W", "ignore:Use 'content=:DeprecationWarning", "-c", EVERY_DOOR]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)

@@ -41,8 +41,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def python(script: str, folder: Path, **more: str) -> str:
     """Run a script where only the packages of the environment can be imported."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"OMP_NUM_THREADS": str(torch.get_num_threads())} | more
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
     absent = f"import sys\nfor name in {NOT_NEEDED}: sys.modules[name] = None\n"
     # An installed sslzoo, even an editable one, must not stand in for the clone's.
     absent += "sys.meta_path[:] = [finder for finder in sys.meta_path if '__editable__' not in repr(finder)]\n"

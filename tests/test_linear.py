@@ -221,6 +221,16 @@ def test_of_equal_strengths_the_smallest_and_of_equal_layers_the_last_is_chosen(
 
 
 @pytest.mark.usefixtures("given")
+def test_columns_that_are_constant_but_for_rounding_count_for_nothing() -> None:
+    train, test = splits()
+    plain = run(train, test)
+    for split, seed in ((train, 0), (test, 1)):
+        last_bit = torch.rand(len(split), 30, generator=torch.Generator().manual_seed(seed)).round() * 2**-14
+        split.layers = {name: torch.cat([rows, 1000 + last_bit], dim=1) for name, rows in split.layers.items()}
+    assert run(train, test).metrics == plain.metrics
+
+
+@pytest.mark.usefixtures("given")
 def test_classes_that_only_one_split_has_are_handled() -> None:
     train, test = splits()
     kept = train.targets != 4

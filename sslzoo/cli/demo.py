@@ -18,7 +18,7 @@ from sslzoo.config import UserError
 from sslzoo.testing.loopback import LoopbackHub
 
 if TYPE_CHECKING:
-    from sslzoo.evaluate import Report
+    from sslzoo.report import Report
 
 REPO = "tester/rotation_test_resnet_cliparts"
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from sslzoo.api import evaluate
 from sslzoo.cli.parse import parse
 from sslzoo.config import UsageError
-from sslzoo.evaluate import render
+from sslzoo.report import render
 from sslzoo.registry import evaluations
 
 

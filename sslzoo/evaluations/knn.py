@@ -15,7 +15,7 @@ from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.labelled import accuracy, balanced_accuracy, labelled_pair, recall_by_name
 
-_CHUNK = 2**23  # similarities at a time: 32 MB
+_CHUNK = 2**23  # similarities at a time, 32 MB; more if that is fewer than 64 rows
 
 
 @dataclass(frozen=True)
@@ -82,9 +82,8 @@ def vote(train: Tensor, labels: Tensor, test: Tensor, k: int, temperature: float
     """
     train, test = F.normalize(train, dim=1), F.normalize(test, dim=1)
     classes = int(labels.max()) + 1
-    predicted = [
-        _vote(chunk @ train.T, labels, classes, k, temperature) for chunk in test.split(max(1, _CHUNK // len(train)))
-    ]
+    chunks = test.split(max(64, _CHUNK // len(train)))
+    predicted = [_vote(chunk @ train.T, labels, classes, k, temperature) for chunk in chunks]
     return torch.cat(predicted) if predicted else labels[:0]
 
 

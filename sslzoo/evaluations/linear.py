@@ -120,8 +120,8 @@ class _Classifier:
 
 def _fit(layer: str, rows: Tensor, targets: Tensor, classes: int, strengths: list[float]) -> list[_Classifier]:
     """A classifier for each strength; mean and deviation are those of ``rows``."""
-    rows = rows.double()
-    mean, std = rows.mean(0), rows.std(0, correction=0)
+    mean = rows.mean(0, dtype=torch.float64).float()
+    std = (rows - mean).square().mean(0, dtype=torch.float64).sqrt().float()
     std[std <= 1e-6 * mean.abs()] = 1  # constant, but for the rounding of float32
     fits = fit_path(_standardised(rows, mean, std), targets, classes, strengths)
     for fit in fits:
@@ -131,8 +131,8 @@ def _fit(layer: str, rows: Tensor, targets: Tensor, classes: int, strengths: lis
 
 
 def _standardised(rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Taken in float64, kept in float32, which the solver is twice as fast in."""
-    return ((rows.double() - mean) / std).float()
+    """In float32, which the solver is twice as fast in as in float64, to the same scores."""
+    return (rows - mean) / std
 
 
 def _result(probes: dict[str, _Probe], train: Labelled, test: Labelled) -> Result:

@@ -102,7 +102,6 @@ class _Problem:
         samples, dim = features.shape
         self.classes = classes
         self.rows = torch.cat([features, features.new_ones(samples, 1)], dim=1)  # (N, D + 1)
-        self.columns = self.rows.T.contiguous()
         self.targets = targets[None]
         self.minus_one = features.new_full((1, samples), -1.0)
         self.penalty = features.new_zeros(dim + 1)
@@ -132,7 +131,7 @@ class _Problem:
         """(D + 1, D + 1): of the second derivative, averaged over classes and without what couples them."""
         probability = error.scatter_add(0, self.targets, -self.minus_one)
         spread = (1 - probability.square().sum(0)).clamp_(min=0) / (self.classes * len(self.rows))
-        curvature = ((self.columns * spread) @ self.rows).double()
+        curvature = ((self.rows.T * spread) @ self.rows).double()
         diagonal = curvature.diagonal()
         diagonal += self.penalty + 1e-7 * diagonal.mean()
         factor, failed = torch.linalg.cholesky_ex(curvature)
@@ -165,7 +164,7 @@ def _minimise(problem: _Problem, point: _Point, tolerance: float, max_steps: int
         if point.largest <= tolerance:
             return point, step
         direction = history.direction(point.gradient, scale)
-        following = _step(problem, point, direction, direction @ problem.columns)
+        following = _step(problem, point, direction, direction @ problem.rows.T)
         if following is None:
             return point, step
         history = history.after(following.weight - point.weight, following.gradient - point.gradient)

@@ -141,8 +141,24 @@ def _from_hub(name: str, token: str | None, endpoint: str | None) -> Resolved:
         config = Path(hf_hub_download(repo_id, CONFIG, revision=revision or None, **client))
     commit = config.parent.name  # the weights of the same commit, even if someone pushes right now
     with hub_errors(f"read {WEIGHTS} of {HUB}{name}"):
-        hf_hub_download(repo_id, WEIGHTS, revision=commit, **client)
+        weights = Path(hf_hub_download(repo_id, WEIGHTS, revision=commit, **client))
+    if _is_damaged(weights):
+        with hub_errors(f"read {WEIGHTS} of {HUB}{name} again, since the copy in the cache is damaged"):
+            hf_hub_download(repo_id, WEIGHTS, revision=commit, force_download=True, **client)
     return Resolved("hub", repo_id, config.parent, commit)
+
+
+def _is_damaged(weights: Path) -> bool:
+    """Whether weights in the cache are certainly not what the config.json beside them is about."""
+    try:
+        config = read_config(weights.parent)
+    except UserError:
+        return False
+    try:
+        check_sum(config, weights)
+    except UserError:
+        return True
+    return False
 
 
 def _untrained(name: str) -> nn.Module:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import textwrap
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ _NOT_FOR_FILES = (
 
 def compose_config(
     encoder: nn.Module, provenance: dict[str, Any], weights_sha256: str, fingerprint: dict[str, Any]
-) -> Any:
+) -> dict[str, Any]:
     """What config.json says of an encoder: timm's keys, and all of ours in the entry ``sslzoo``.
 
     Those keys of ``provenance`` that timm has a field for go there; ``license`` is apache-2.0 if not given.
@@ -41,7 +43,7 @@ def compose_config(
     spec = spec_of(encoder)
     rest = {key: value for key, value in provenance.items() if key not in OF_WEIGHTS}
     of_weights = {key: provenance[key] for key in OF_WEIGHTS if provenance.get(key) is not None}
-    config = {
+    config: dict[str, Any] = {
         "architecture": spec.architecture,
         "num_classes": 0,
         "num_features": encoder.num_features,
@@ -87,7 +89,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{folder} has no {CONFIG}, so it is not an encoder; name a run or an encoder folder"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}); fetch or save it again") from error
     if isinstance(config, dict) and "pretrained_cfg" not in config:
         names = {field.name for field in fields(PretrainedCfg)} - {"architecture"}
@@ -122,7 +124,8 @@ def build_encoder(config: dict[str, Any], where: object) -> nn.Module:
     try:
         return build_blank(spec_from(config))
     except Exception as error:  # the arguments come from a file: timm may stumble over them in any way
-        why = f"{error}" if isinstance(error, UsageError) else f"timm cannot build it: {error!r}"
+        text = str(error) if isinstance(error, UsageError) else f"timm cannot build it: {error!r}"
+        why = textwrap.shorten(text, 400)  # in one line
         raise UserError(f"{where}: {why}; a newer timm may (this is {timm.__version__}), or ask its author") from error
 
 
@@ -131,7 +134,7 @@ def _check(config: Any, path: Path) -> None:
         raise UserError(f"{path}: {complaint}")
 
 
-def _complaints(config: Any) -> Any:
+def _complaints(config: Any) -> Iterator[str]:
     """The reasons why a config cannot be used, lazily, so that each may rely on those before."""
     if not isinstance(config, dict):
         yield "is not a JSON object, so not timm's; ask its author"
@@ -154,7 +157,7 @@ def _complaints(config: Any) -> Any:
         yield from _complaints_of_ours(config)
 
 
-def _complaints_of_ours(config: dict[str, Any]) -> Any:
+def _complaints_of_ours(config: dict[str, Any]) -> Iterator[str]:
     ours = config["sslzoo"]
     if not isinstance(ours, dict) or not isinstance(ours.get("format"), int):
         yield "its entry sslzoo is malformed; fetch or save it again"

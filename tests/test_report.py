@@ -10,11 +10,13 @@ import pytest
 import torch
 from rich.console import Console
 from tiny_source import TinySource
-from torch import nn
+from torch import Tensor, nn
 
 from sslzoo.config import UsageError, UserError
+from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder, spec_of
-from sslzoo.evaluate import Report, evaluate, render, save_report
+from sslzoo.report import Report, evaluate, render, save_report
+from sslzoo.evaluation import Result
 from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.linear import Linear, LinearConfig
 
@@ -65,8 +67,21 @@ def test_unreadable_samples_are_counted_in_the_report() -> None:
 def test_the_baseline_is_the_same_architecture_with_the_random_weights_of_seed_0(knn_report: Report) -> None:
     assert knn_report.baseline is not None
     assert knn_report.baseline["model"] == "random:test_resnet seed 0"
-    alone = evaluate(KNN(KNNConfig(k=5)), encoder_of(seed=0), TRAIN, TEST, model="m", baseline=False)
-    assert alone.metrics == knn_report.baseline["metrics"] and alone.baseline is None
+    assert knn_report.baseline["metrics"].keys() == knn_report.metrics.keys()
+    seen: list[dict[str, Tensor]] = []
+
+    class Spy(KNN):  # type: ignore[misc]
+        def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:
+            seen.append(encoder.state_dict())
+            return Result({"balanced_accuracy": len(seen) / 10})
+
+    torch.manual_seed(3)
+    report = evaluate(Spy(KNNConfig()), encoder_of(), TRAIN, TEST, model="m")
+    assert report.metrics == {"balanced_accuracy": 0.1} and report.train["readable"] is None
+    assert report.baseline is not None and report.baseline["metrics"] == {"balanced_accuracy": 0.2}
+    for weights, expected in zip(seen, (encoder_of(), encoder_of(seed=0)), strict=True):
+        assert all(torch.equal(value, weights[name]) for name, value in expected.state_dict().items())
+    assert evaluate(Spy(KNNConfig()), encoder_of(), TRAIN, TEST, model="m", baseline=False).baseline is None
 
 
 def test_evaluating_leaves_the_encoder_and_the_random_numbers_alone() -> None:
