@@ -13,16 +13,16 @@ from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
-from sslzoo.report import Report, save_report
-from sslzoo.report import evaluate as run_evaluation
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.pull import pull
-from sslzoo.hub.push import push
+from sslzoo.hub.push import push as push_run
 from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
 from sslzoo.pretraining import pretrain as run_pretraining
 from sslzoo.record import public_name, read_record
 from sslzoo.registry import datasets, evaluations, method_info, methods
+from sslzoo.report import Report, save_report
+from sslzoo.report import evaluate as run_evaluation
 from sslzoo.taxonomy import MethodInfo
 
 __all__ = ["evaluate", "list_methods", "load_encoder", "open_dataset", "pretrain", "pull", "push", "verify"]
@@ -127,7 +127,9 @@ def _refuse_misspelt(name: str) -> None:
 def _open_stream(name: str, **columns: str) -> Stream:
     base, _ = parse_name(name)
     if base in datasets.names():
-        raise UsageError(f"{base} comes with an installed package, so there is nothing to stream: leave out --streaming")
+        raise UsageError(
+            f"{base} comes with an installed package, so there is nothing to stream: leave out --streaming"
+        )
     return open_stream(name, **columns)
 
 
@@ -136,6 +138,26 @@ def _test_split(name: str) -> str:
     base, _ = parse_name(name)
     named = base in datasets.names()
     return default_test_split(datasets.load(base).info.splits if named else split_names(base), base)
+
+
+def push(
+    run: Path | str,
+    repo_id: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> str:
+    """Publish a finished run as ``repo_id`` on the Hub, in one commit whose address is returned.
+
+    Its card is rendered anew, with the name under which it will be loaded.
+
+    Raises:
+        UserError: if the run is not finished, its encoder is not what was saved, or the Hub refuses.
+    """
+    write_card(Path(run), repo_id)
+    return push_run(Path(run), repo_id, private=private, revision=revision, token=token, endpoint=endpoint)
 
 
 def default_out(method: str, config: PretrainConfig) -> Path:

@@ -20,6 +20,12 @@ from torch import nn
 
 from sslzoo.config import UsageError
 
+OURS = {
+    *("num_classes", "in_chans", "pretrained", "checkpoint_path", "cache_dir"),
+    *("pretrained_cfg", "pretrained_cfg_overlay", "features_only", "out_indices"),
+}
+"""Arguments of ``timm.create_model`` that are not a user's to set."""
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -78,8 +84,9 @@ class EncoderSpec:
             raise UsageError(_unknown_architecture(self.architecture))
         try:
             encoder: Any = timm.create_model(self.architecture, pretrained=False, num_classes=0, **self.model_args)
-        except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-            raise UsageError(f"timm cannot build {self.architecture} with {self.model_args}: {error}") from error
+        except Exception as error:  # each architecture complains in its own way of arguments it cannot take
+            complaint = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UsageError(f"timm cannot build {self.architecture} with {self.model_args}: {complaint}") from error
         encoder.pretrained_cfg = encoder.default_cfg = _our_pretrained_cfg(encoder, self)
         encoder.spec = self
         return encoder
@@ -123,7 +130,7 @@ def parse_encoder_args(args: Iterable[str]) -> dict[str, Any]:
         name, equals, value = arg.partition("=")
         if not equals or not name.isidentifier():
             raise UsageError(f"encoder argument {arg!r} is not of the form name=value")
-        if name in {"num_classes", "pretrained", "in_chans", "checkpoint_path"}:
+        if name in OURS:
             raise UsageError(f"encoder argument {name!r} is sslzoo's to set (channels are set by --channels)")
         try:
             parsed[name] = ast.literal_eval(value)

@@ -106,8 +106,8 @@ class Spread:
             return None
         return Trouble(
             "collapse",
-            f"the encoder gives all images of a batch the same feature (feature_std {spread:.2g} at step {step}): it "
-            "has collapsed; usual causes: a learning rate too high, a batch too small, a loss that a constant minimises",
+            f"the encoder gives all images of a batch one feature (feature_std {spread:.2g} at step {step}): it "
+            "has collapsed; usual causes: a learning rate too high, a batch too small, a loss that constants minimise",
         )
 
 

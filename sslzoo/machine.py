@@ -46,19 +46,21 @@ def join_processes() -> PartialState:
 def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Resolved:
     """Decide precision, threads and workers for ``processes`` training processes on this machine.
 
-    On CPU every core belongs to one training thread, and loader workers are as many as there are cores to share: a
-    loader that waits costs nothing, while more busy threads than cores cost far more than they bring.
+    Busy threads beyond the cores cost far more than they bring. On CPU a quarter of the cores load and the rest train;
+    with one or two cores all train, and one loader beside them is idle most of the time. ``OMP_NUM_THREADS`` wins.
     """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     share = max(1, cores // local)
-    on_cpu = device.type == "cpu"
+    loading = max(1, share // 4) if device.type == "cpu" else max(1, share - 1)
+    workers = config.workers if config.workers >= 0 else min(loading, 8)
+    training = max(1, share - workers) if share > 2 else share
     return Resolved(
         device=device.type,
         processes=processes,
         precision=_best_precision(device) if config.precision == "auto" else config.precision,
-        threads=config.threads or int(os.environ.get("OMP_NUM_THREADS", share)),
-        workers=config.workers if config.workers >= 0 else min(share if on_cpu else max(share - 1, 1), 8),
+        threads=config.threads or int(os.environ.get("OMP_NUM_THREADS", training)),
+        workers=workers,
     )
 
 

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object, send_to_device
+from accelerate import Accelerator
 from torch import Tensor, nn
 
+from sslzoo.batches import Batches
 from sslzoo.checkpoint import load_checkpoint, save_checkpoint
 from sslzoo.config import PretrainConfig, UserError
-from sslzoo.data.loader import train_loader
-from sslzoo.data.order import KeyedOrder, in_order
 from sslzoo.data.source import Source
-from sslzoo.data.stream import Stream, StreamedOrder
-from sslzoo.data.tally import UnreadableTally
+from sslzoo.data.stream import Stream
 from sslzoo.display import Display
 from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.handover import hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
-from sslzoo.log import Log, Spread, Watch
+from sslzoo.log import Log, Spread, Trouble, Watch
 from sslzoo.machine import Resolved, join_processes, resolve, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
@@ -32,9 +28,6 @@ from sslzoo.optimizers import build_optimizer, peak_rate, set_rate
 from sslzoo.record import check_same_run, new_record, read_record, write_record
 from sslzoo.run import Clock, Progress, Run
 from sslzoo.views.keyed import Draw
-
-SHOWN = 8
-"""Samples in the picture of a run."""
 
 
 def pretrain(
@@ -90,7 +83,7 @@ class _Training:
         record: dict[str, Any],
         out: Path,
     ) -> None:
-        self.config, self.record, self.out, self.source = config, record, out, source
+        self.config, self.record, self.out = config, record, out
         self.accelerator = accelerator = start_accelerator(config, resolved, out)
         seed_everything(config.seed, "initial weights")
         encoder = create_encoder(config.encoder, config.image_size, config.channels, config.encoder_args)
@@ -105,27 +98,14 @@ class _Training:
         if config.compile:
             self.wrapped = torch.compile(self.wrapped)
 
-        self.views = method_type.views(method_config, spec_of(encoder).input)
-        self.order = order_of(source, config, rank=accelerator.process_index, world=accelerator.num_processes)
-        self.loading: dict[str, Any] = {
-            "channels": config.channels,
-            "workers": resolved.workers,
-            "augment_in_workers": accelerator.device.type == "cpu",
-        }
-        self.loader = train_loader(source, self.views, sampler=self.order, **self.loading)
-        self.pictured = validation or source
-        self.validation_loader = None
-        if validation is not None:
-            references = in_order(len(validation), config.batch_size // config.accumulate, config.seed)
-            self.validation_loader = train_loader(validation, self.views, sampler=references, **self.loading)
-            self.validation_tally = UnreadableTally(validation.name, len(validation))
-
-        self.progress = Progress(steps_per_epoch=self.order.steps_per_epoch)
-        self.progress.total_steps = config.epochs * self.order.steps_per_epoch
-        self.run = Run(out, accelerator, self.progress, source, self.order.num_samples, self.optimizer)
+        views = method_type.views(method_config, spec_of(encoder).input)
+        self.batches = Batches(source, validation, views, config, resolved.workers, accelerator)
+        order = self.batches.order
+        self.progress = Progress(steps_per_epoch=order.steps_per_epoch)
+        self.progress.total_steps = config.epochs * order.steps_per_epoch
+        self.run = Run(out, accelerator, self.progress, source, order.num_samples, self.optimizer)
         method.on_start(self.run)
         self.average = frozen_copy(method.trained_encoder()) if config.ema else None
-        self.tally = UnreadableTally(source.name, 0 if isinstance(source, Stream) else len(source))
         self.watch = Watch()
 
     # A run is its folder.
@@ -146,17 +126,18 @@ class _Training:
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.progress.step, self.progress.seconds = saved["step"], saved["seconds"]
-        self.tally.load_state_dict(saved["tally"])
+        self.batches.tally.load_state_dict(saved["tally"])
 
     def save(self) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of this moment, unless it is one of trouble that ends the run."""
+        self.heed(self.watch.trouble(self.accelerator))
         if self.accelerator.is_main_process:
             scaler, average = self.accelerator.scaler, self.average
             state = {
                 "run": self.record["id"],
                 "step": self.progress.step,
                 "seconds": self.progress.seconds,
-                "tally": self.tally.state_dict(),
+                "tally": self.batches.tally.state_dict(),
                 "method": self.method.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "average": None if average is None else average.state_dict(),
@@ -172,6 +153,8 @@ class _Training:
         title = f"{self.method.info.name} {self.config.encoder}"
         self.log = Log(self.out, self.accelerator, progress.step)
         with Interrupt() as self.interrupt, Display(title, progress.total_steps, progress.step, main) as self.display:
+            if splits_batch_statistics(self.accelerator, self.method):
+                self.display.warn("batch norm", "batch norm takes its statistics on each process alone")
             if progress.step:
                 self.display.say(f"going on in {self.out} after step {progress.step} of {progress.total_steps}")
             while progress.step < progress.total_steps:
@@ -183,10 +166,9 @@ class _Training:
         if progress.at_epoch_start:
             seed_everything(config.seed, "epoch", epoch)
             self.method.on_epoch_start(self.run)
-        self.order.set_epoch(epoch, progress.step % progress.steps_per_epoch)
         self.method.train()
         self.clock = Clock(progress)
-        for micro_batches in _chunks(iter(self.loader), config.accumulate):
+        for micro_batches in self.batches.steps(epoch, progress.step % progress.steps_per_epoch):
             losses = self.step(micro_batches)
             progress.step += 1
             self.method.on_step_end(self.run)
@@ -221,8 +203,7 @@ class _Training:
         means: dict[str, Tensor] = {}
         for batch in micro_batches:
             with self.accelerator.accumulate(self.wrapped):
-                self.tally.add(batch.pop("unreadable", []), seen=len(batch["index"]))
-                losses = self.wrapped(self.on_device(batch))
+                losses = self.wrapped(batch)
                 self.accelerator.backward(losses["loss"])
                 if self.accelerator.sync_gradients and config.clip_grad:
                     self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_grad)
@@ -232,24 +213,16 @@ class _Training:
                 means[name] = means.get(name, 0) + value.detach() / len(micro_batches)
         return means
 
-    def on_device(self, batch: Batch) -> Batch:
-        """A batch where the method is, augmented there unless the workers did it."""
-        batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
-        if self.accelerator.device.type != "cpu":
-            batch = self.views.augment(batch)
-        return {name: _channels_last(value) for name, value in batch.items()} if self.config.channels_last else batch
-
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The pretext task's scores on held-out samples, whose views are the same every time."""
         self.method.eval()
         sums: dict[str, Tensor] = {}
         count = 0
-        for batch in self.validation_loader or ():
+        for batch in self.batches.held_out():
             size = len(batch["index"])
-            self.validation_tally.add(batch.pop("unreadable", []), seen=size)
             with self.accelerator.autocast():
-                losses = self.method(self.on_device(batch))
+                losses = self.method(batch)
             sums = {name: sums.get(name, 0) + value * size for name, value in losses.items()}
             count += size
         self.method.train()
@@ -263,20 +236,24 @@ class _Training:
         scores = self.mean_over_processes(losses)
         speed = self.clock.lap() * self.config.batch_size
         line: dict[str, Any] = {"epoch": epoch, "lr": self.rate, **scores, "samples_per_second": round(speed, 1)}
-        if ended and self.validation_loader is not None:
+        if ended and self.batches.validation is not None:
             line["validation"] = self.validate()
         self.log.write(progress.step, line)
         self.display.scores(scores, speed)
         if ended:
             held_out = {f"held-out {name}": value for name, value in line.get("validation", {}).items()}
             self.display.epoch(epoch + 1, self.config.epochs, scores | held_out, speed)
-        if self.accelerator.num_processes > 1:
-            self.tally.add(gather_object(self.tally.state_dict()["unreadable"]), seen=0)
-        trouble = self.watch.trouble(self.accelerator) or self.spread.trouble(progress.step, scores.get("feature_std"))
-        if trouble is not None:
-            if trouble.stops(self.config.stop_on):
-                raise UserError(f"{trouble.text}; see {self.log.path}")
-            self.display.warn(trouble.kind, trouble.text)
+        self.batches.share_tally()
+        self.heed(self.watch.trouble(self.accelerator))
+        self.heed(self.spread.trouble(progress.step, scores.get("feature_std")))
+
+    def heed(self, trouble: Trouble | None) -> None:
+        """Stop the run, or say what is wrong with it, as ``stop_on`` wants."""
+        if trouble is None:
+            return
+        if trouble.stops(self.config.stop_on):
+            raise UserError(f"{trouble.text}; see {self.log.path}")
+        self.display.warn(trouble.kind, trouble.text)
 
     def mean_over_processes(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Logged scores as numbers. This waits for the device, so it is done for logged steps only."""
@@ -299,43 +276,17 @@ class _Training:
         encoder = self.method.trained_encoder() if self.average is None else self.average
         if self.accelerator.is_main_process:
             self.record |= {"finished": True, "steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
-            hand_over(self.method, encoder, self.record, self.out, self.samples_to_show())
+            hand_over(self.method, encoder, self.record, self.out, self.batches.shown())
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
-    def samples_to_show(self) -> Batch:
-        """Held-out views, or else the data set's own, from all over it: for pictures."""
-        if isinstance(self.pictured, Stream):
-            return self.on_device(next(iter(self.loader)))
-        count = len(self.pictured)
-        every = in_order(count, count, self.config.seed)[0]
-        chosen = [every[count * place // SHOWN] for place in range(min(SHOWN, count))]
-        loading = self.loading | {"workers": 0}
-        return self.on_device(next(iter(train_loader(self.pictured, self.views, sampler=[chosen], **loading))))
 
-
-def order_of(source: Source | Stream, config: PretrainConfig, rank: int, world: int) -> KeyedOrder | StreamedOrder:
-    """The order in which process ``rank`` of ``world`` sees the samples."""
-    parts = {"accumulate": config.accumulate, "rank": rank, "world": world, "seed": config.seed}
-    if isinstance(source, Stream):
-        return StreamedOrder(source, config.batch_size, samples_per_epoch=config.samples_per_epoch, **parts)
-    return KeyedOrder(len(source), config.batch_size, **parts)
+def splits_batch_statistics(accelerator: Accelerator, method: nn.Module) -> bool:
+    """Whether several processes make another computation than one: batch norm sees a part of the batch only."""
+    layers = (module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return accelerator.num_processes > 1 and any(not isinstance(layer, nn.SyncBatchNorm) for layer in layers)
 
 
 def seed_everything(seed: int, *purpose: int | str) -> None:
     """Set torch's generators to a state that is a function of the run's seed and a purpose."""
     torch.manual_seed(int(Draw.root(seed).at("model", *purpose).key))
-
-
-def _chunks(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    while chunk := list(islice(batches, size)):
-        yield chunk
-
-
-def _channels_last(value: Any) -> Any:
-    """Images of a batch in the memory layout of the weights."""
-    if isinstance(value, list):
-        return [_channels_last(item) for item in value]
-    if isinstance(value, Tensor) and value.ndim == 4 and value.is_floating_point():
-        return value.contiguous(memory_format=torch.channels_last)
-    return value

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder, spec_of
-from sslzoo.report import Report, evaluate, render, save_report
 from sslzoo.evaluation import Result
 from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.linear import Linear, LinearConfig
+from sslzoo.report import Report, evaluate, render, save_report
 
 TRAIN, TEST = TinySource(60), TinySource(30, "tiny[test]", seed=1)
 FAST = LinearConfig(strengths=(0.01, 1.0))

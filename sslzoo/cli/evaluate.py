@@ -11,8 +11,8 @@ from rich.console import Console
 from sslzoo.api import evaluate
 from sslzoo.cli.parse import parse
 from sslzoo.config import UsageError
-from sslzoo.report import render
 from sslzoo.registry import evaluations
+from sslzoo.report import render
 
 
 @dataclass(frozen=True)

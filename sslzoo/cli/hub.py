@@ -7,9 +7,8 @@ from pathlib import Path
 
 import tyro
 
+from sslzoo.api import pull, push
 from sslzoo.cli.parse import parse
-from sslzoo.hub.pull import pull
-from sslzoo.hub.push import push
 
 
 @dataclass(frozen=True)

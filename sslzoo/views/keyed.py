@@ -84,9 +84,7 @@ class Draw:
         counter = torch.arange(1, count + 1, device=key.device, dtype=torch.int64)
         return _mix(key[:, None] + counter * _GAMMA).reshape(len(key), *shape)
 
-    def uniform(
-        self, purpose: Purpose, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()
-    ) -> Tensor:
+    def uniform(self, purpose: Purpose, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> Tensor:
         """(B, *shape) float32, uniform in [low, high)."""
         unit = ((self.bits(purpose, shape) >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24
         return low + (high - low) * unit
