@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 from safetensors import safe_open
 
+from sslzoo.checkpoint import atomic_write
 from sslzoo.config import UserError
 from sslzoo.hub.timm_config import read_config
 from sslzoo.hub.weights import weights_file
@@ -31,9 +31,8 @@ def write_card(run: Path, repo_id: str | None = None) -> Path:
         UserError: if the run has no encoder or no readable record.
     """
     path = run / "encoder" / "README.md"
-    partial = path.with_name(".README.md.new")
-    partial.write_text(render_card(run, repo_id), encoding="utf-8")
-    os.replace(partial, path)
+    with atomic_write(path) as partial:
+        partial.write_text(render_card(run, repo_id), encoding="utf-8")
     return path
 
 

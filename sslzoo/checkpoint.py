@@ -43,9 +43,9 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
         save_file(tensors, partial / "tensors.safetensors")
         (partial / "state.json").write_text(json.dumps(tree))
         for path in (*partial.iterdir(), partial):
-            _flush(path)
+            flush(path)
         partial.rename(final)
-        _flush(folder)
+        flush(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
         newest = max(checkpoint_steps(folder), default=None)
@@ -91,7 +91,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        _flush(partial)
+        flush(partial)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -103,7 +103,7 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(path)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Have the system put a file, or a folder's list of names, on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

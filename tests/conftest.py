@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 
 # Read by the Hub client when it is first imported: no test may leave this machine or the user's cache.
 os.environ.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
+_home = tempfile.TemporaryDirectory(prefix="sslzoo-tests-")
+os.environ["HF_HOME"] = _home.name
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"  # nothing listens there
 os.environ.pop("HF_TOKEN", None)
 # Small networks gain nothing from a second thread, and tests that run side by side would fight for the cores.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -137,3 +139,35 @@ def test_a_teacher_is_what_is_published_where_the_method_says_so(tmp_path: Path)
     run = sslzoo.pretrain("mean-teacher", out=tmp_path / "run", workers=0)
     heads = load_file(run / "heads.safetensors")
     assert torch.equal(heads["teacher.pos_embed"], weights(run)["pos_embed"])
+
+
+def test_a_stream_of_local_shards_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "SLEEP_TIME_ON_THREADS_SHUTDOWN", 0)  # else 5 s after each pass over shards
+    table = datasets.Dataset.from_parquet(str(Path(sslzoo.__file__).parent / "datasets/cliparts/test.parquet"))
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for shard in range(2):
+        table.shard(2, shard).select(range(20)).to_parquet(shards / f"{shard}.parquet")
+    flags = SMALL | {"dataset": str(shards), "streaming": True, "samples_per_epoch": 40, "save_every": 3}
+    whole = sslzoo.pretrain("rotation", out=tmp_path / "whole", **flags)
+    assert json.loads((whole / "run.json").read_text())["dataset"]["samples"] == 40
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    for path in (cut / "state").glob("step-*10"):
+        shutil.rmtree(path)
+    record = json.loads((cut / "run.json").read_text())
+    (cut / "run.json").write_text(json.dumps(record | {"finished": False}))
+    sslzoo.pretrain("rotation", out=cut, **flags)
+    assert [line["loss"] for line in log(cut)] == [line["loss"] for line in log(whole)]
+    assert all(torch.equal(weights(cut)[name], value) for name, value in weights(whole).items())
+
+
+def test_what_comes_with_a_package_is_not_streamed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave out --streaming"):
+        sslzoo.pretrain("rotation", out=tmp_path / "run", **(SMALL | {"dataset": "cliparts", "streaming": True}))
+
+
+def test_features_that_collapse_are_reported_and_end_the_run_if_asked(tmp_path: Path) -> None:
+    flags = SMALL | {"encoder_args": ("zero_init_last=False",), "lr": 3.0, "weight_decay": 0.3, "epochs": 20}
+    with pytest.raises(UserError, match=r"one feature \(feature_std .* at step \d+\): it has collapsed"):
+        sslzoo.pretrain("rotation", out=tmp_path / "run", stop_on="collapse", **flags)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from sslzoo.checkpoint import flush
 from sslzoo.encoders import spec_of
 from sslzoo.hub.blank import build_blank
 from sslzoo.hub.fingerprint import fingerprint
@@ -46,12 +46,12 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
     config = compose_config(rebuilt, {"tag": _tag(provenance)} | provenance, sha256(new / WEIGHTS), taken)
     (new / CONFIG).write_text(config_text(config), encoding="utf-8")
     for path in (new / WEIGHTS, new / CONFIG, new):
-        _to_disk(path)
+        flush(path)
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
-    _to_disk(folder.parent)
+    flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -59,12 +59,3 @@ def _tag(provenance: dict[str, Any]) -> str:
     """Timm's word for the origin of weights, such as ``rotation_cliparts``."""
     words = [str(provenance[key]) for key in ("method", "dataset") if provenance.get(key)]
     return "_".join("".join(c if c.isalnum() else "_" for c in word).strip("_").lower() for word in words) or "sslzoo"
-
-
-def _to_disk(path: Path) -> None:
-    """Force a file's content, or a folder's entries, out of the system's memory."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
