@@ -25,7 +25,9 @@ def pretraining_figure(log: Path, pictures: dict[str, Tensor], title: str, colum
         for column, image in enumerate(images[:columns]):
             axes = figure.add_subplot(grid[row, column])
             axes.imshow(image.float().permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-            axes.set_axis_off()
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_color("#d5dade")
             if column == 0:
                 axes.set_title(name, loc="left", fontsize=9, color=INK)
     _draw_curves(figure.add_subplot(grid[rows, :]), [json.loads(line) for line in log.read_text().splitlines()])

@@ -85,6 +85,12 @@ def test_illustrations_turn_images_back_by_what_was_predicted() -> None:
     method = Rotation(create_encoder("test_resnet", 32, seed=0), CONFIG).eval()
     with torch.no_grad():
         pictures = method.illustrate(some_batch())
-        shown, undone = pictures.values()
-        assert shown.shape == undone.shape == (4, 3, 32, 32)
-        assert shown.min() >= 0 and shown.max() <= 1
+    upright, shown, undone = pictures.values()
+    assert upright.shape == shown.shape == undone.shape == (4, 3, 32, 32)
+    assert shown.min() >= 0 and shown.max() <= 1
+    with torch.no_grad():
+        batch = some_batch()
+        for i in range(4):
+            predicted = int(method.head(method.encoder(batch["views"][i][i : i + 1])).argmax())
+            assert torch.equal(shown[i], torch.rot90(upright[i], i, dims=(-2, -1)))
+            assert torch.equal(undone[i], upright[i]) == (predicted == i)

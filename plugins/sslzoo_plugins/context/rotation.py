@@ -90,12 +90,14 @@ class Rotation(PretextMethod):
         return {"loss": F.cross_entropy(logits, turns), "accuracy": accuracy}
 
     def illustrate(self, batch: Batch) -> dict[str, Tensor]:
-        """Images at one of their turns, and turned back by what was predicted: upright where that was right."""
+        """Images upright, at one of their turns, and turned back by what was predicted."""
         spec = spec_of(self.encoder).input
         shown = torch.stack([batch["views"][i % 4][i] for i in range(len(batch["views"][0]))])
         predicted = self.head(self.encoder(shown)).argmax(1).tolist()
-        undone = torch.stack(
-            [torch.rot90(view, -turns, dims=(-2, -1)) for view, turns in zip(shown, predicted, strict=True)]
-        )
-        pictures = {"as shown to the encoder": shown, "turned back as predicted": undone}
+        undone = [torch.rot90(view, -turns, dims=(-2, -1)) for view, turns in zip(shown, predicted, strict=True)]
+        pictures = {
+            "upright": batch["views"][0],
+            "as shown to the encoder": shown,
+            "turned back as predicted": torch.stack(undone),
+        }
         return {title: denormalize(views, spec.mean, spec.std).clamp(0, 1) for title, views in pictures.items()}
