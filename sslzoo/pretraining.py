@@ -236,6 +236,8 @@ class _Training:
         scores = self.mean_over_processes(losses)
         speed = self.clock.lap() * self.config.batch_size
         line: dict[str, Any] = {"epoch": epoch, "lr": self.rate, **scores, "samples_per_second": round(speed, 1)}
+        if unreadable := len(self.batches.tally):
+            line["unreadable"] = unreadable
         if ended and self.batches.validation is not None:
             line["validation"] = self.validate()
         self.log.write(progress.step, line)

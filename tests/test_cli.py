@@ -16,6 +16,7 @@ from PIL import Image
 
 import sslzoo as api
 from sslzoo.cli import main
+from sslzoo.testing.loopback import LoopbackHub
 
 SMALL = [
     *("--dataset", "cliparts[unlabeled[:16]]", "--encoder", "test_vit", "--image-size", "32", "--epochs", "1"),
@@ -115,6 +116,7 @@ def test_half_a_percent_of_broken_pictures_is_skipped_and_told(tmp_path: Path) -
     done = sslzoo("pretrain", "rotation", "--dataset", f"folder:{folder}", *FEW, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "broken000.png" in done.stderr
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["unreadable"] == 1
     assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
 
 
@@ -171,6 +173,23 @@ def test_a_disk_that_fills_up_during_a_checkpoint_loses_nothing(tmp_path: Path) 
     assert last.startswith("sslzoo: the checkpoint of step 2 could not be written") and "Make room" in last
     assert "Traceback" not in done.stderr
     assert sslzoo(*words).returncode == 0
+
+
+def test_a_run_is_pushed_pulled_and_verified_by_its_name_on_the_hub(
+    copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LoopbackHub() as hub:
+        for name, value in hub.environment(tmp_path / "home").items():
+            monkeypatch.setenv(name, value)
+        pushed = sslzoo("push", copied, "tester/rotation")
+        assert pushed.returncode == 0, pushed.stderr
+        assert pushed.stdout.startswith(f"{hub.endpoint}/tester/rotation/commit/")
+        assert "hf-hub:tester/rotation" in hub.repo("tester/rotation").files("main")["README.md"].decode()
+        pulled = sslzoo("pull", "tester/rotation", "--out", tmp_path / "pulled")
+        assert pulled.stdout == f"{tmp_path / 'pulled'}\n", pulled.stderr
+        assert sslzoo("verify", "hf-hub:tester/rotation").returncode == 0
+        missing = sslzoo("pull", "tester/nothing")
+        assert missing.returncode == 1 and missing.stderr.splitlines()[-1].startswith("sslzoo: ")
 
 
 def test_data_goes_to_stdout_and_talk_to_stderr(tmp_path: Path) -> None:

@@ -171,3 +171,10 @@ def test_features_that_collapse_are_reported_and_end_the_run_if_asked(tmp_path: 
     flags = SMALL | {"encoder_args": ("zero_init_last=False",), "lr": 3.0, "weight_decay": 0.3, "epochs": 20}
     with pytest.raises(UserError, match=r"one feature \(feature_std .* at step \d+\): it has collapsed"):
         sslzoo.pretrain("rotation", out=tmp_path / "run", stop_on="collapse", **flags)
+
+
+@pytest.mark.slow
+def test_a_compiled_method_trains(tmp_path: Path) -> None:
+    run = sslzoo.pretrain("rotation", out=tmp_path / "run", compile=True, **(SMALL | {"epochs": 1}))
+    plain = sslzoo.pretrain("rotation", out=tmp_path / "plain", **(SMALL | {"epochs": 1}))
+    assert log(run)[0]["loss"] == pytest.approx(log(plain)[0]["loss"], rel=0.01)
