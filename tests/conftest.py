@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from sslzoo.testing.loopback import LoopbackHub
+
 # Read by the Hub client when it is first imported: no test may leave this machine or the user's cache.
 os.environ.update(HF_HUB_OFFLINE="0", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1")
 _home = tempfile.TemporaryDirectory(prefix="sslzoo-tests-")
@@ -81,6 +83,16 @@ def stretch(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> No
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test caches features in a folder of its own."""
     monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A Hub on this machine, for clients in this process that are given its endpoint."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    with LoopbackHub() as running:
+        yield running
 
 
 def sslzoo(

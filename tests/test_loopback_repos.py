@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 from huggingface_hub import errors as hub_errors
 
 from sslzoo.testing.loopback import LoopbackHub
@@ -17,13 +17,6 @@ CARD = b"---\nlicense: apache-2.0\nlibrary_name: timm\ntags: [sslzoo]\n---\nhttp
 FILES = {"README.md": CARD, "model.safetensors": bytes(range(256)) * 500}
 
 Read = Callable[..., bytes]
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    with LoopbackHub() as hub:
-        yield hub
 
 
 @pytest.fixture
