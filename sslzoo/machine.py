@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
 
-from sslzoo.config import PretrainConfig
+from sslzoo.config import PretrainConfig, UsageError
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +76,15 @@ def _best_precision(device: torch.device) -> str:
 
 
 def start_accelerator(config: PretrainConfig, resolved: Resolved, out: Path) -> Accelerator:
-    """Accelerate's hold on devices, processes and precision, with the tracker started."""
+    """Accelerate's hold on devices, processes and precision, with the tracker started.
+
+    Raises:
+        UsageError: if the tracker is not installed, which accelerate would pass over in silence.
+    """
+    if config.tracker != "none" and find_spec(config.tracker) is None:
+        raise UsageError(
+            f"--tracker {config.tracker} needs a package that is not installed: pip install {config.tracker}"
+        )
     torch.set_num_threads(resolved.threads)
     # Accelerate keeps the first precision of a process for good; a second run may want another.
     AcceleratorState._reset_state(reset_partial_state=False)

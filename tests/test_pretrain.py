@@ -94,6 +94,13 @@ def test_trackers_get_what_the_log_gets(tmp_path: Path) -> None:
     assert list(run.rglob("events.out.tfevents.*"))
 
 
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslzoo.machine.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="pip install wandb"):
+        sslzoo.pretrain("rotation", out=tmp_path / "run", tracker="wandb", **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.usefixtures("stretch")
 @pytest.mark.parametrize("name", ["clip-direction", "sight-and-sound", "mean-teacher", "recluster", "tiny-gan"])
 def test_the_contract_carries_other_kinds_of_method(tmp_path: Path, name: str) -> None:
