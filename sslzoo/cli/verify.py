@@ -32,6 +32,6 @@ def main(verb: str, words: list[str]) -> int:
         table = Table(box=None, pad_edge=False, show_header=False)
         for check in checks:
             mark = {True: "[green]ok[/green]", False: "[red]FAILED[/red]", None: "[dim]skipped[/dim]"}[check.ok]
-            table.add_row(check.name, mark, check.detail)
+            table.add_row(check.name, mark, check.detail.removeprefix("skipped: "))
         Console().print(table)
     return 1 if any(check.ok is False for check in checks) else 0
