@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sslzoo.config import PretrainConfig
 from sslzoo.data.loader import Loader, train_loader
-from sslzoo.data.order import KeyedOrder, in_order
+from sslzoo.data.order import KeyedOrder, Order, in_order
 from sslzoo.data.source import Source
 from sslzoo.data.stream import Stream, StreamedOrder
 from sslzoo.data.tally import UnreadableTally
@@ -73,7 +73,7 @@ class Batches:
         if self.accelerator.num_processes > 1:
             self.tally.add(gather_object(self.tally.state_dict()["unreadable"]), seen=0)
 
-    def _order(self) -> KeyedOrder | StreamedOrder:
+    def _order(self) -> Order:
         config = self.config
         part = {
             "accumulate": config.accumulate,

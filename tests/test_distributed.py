@@ -71,6 +71,19 @@ def test_two_processes_log_the_loss_of_the_whole_batch(runs: dict[int, Path]) ->
     assert lines[2][-1]["validation"]["loss"] == pytest.approx(lines[1][-1]["validation"]["loss"], rel=1e-3)
 
 
+@pytest.mark.usefixtures("stretch")
+def test_two_players_and_one_optimizer_learn_alike_on_two_processes(tmp_path: Path) -> None:
+    losses = []
+    for launcher in ([], TORCHRUN):
+        out = tmp_path / f"run{len(losses)}"
+        start = [sys.executable, *(["-m", *launcher] if launcher else []), "-m", "sslzoo", "pretrain", "tiny-gan"]
+        flags = ["--precision", "fp32", "--workers", "0", "--log-every", "1", "--out", str(out)]
+        done = subprocess.run([*start, *flags], capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0 and done.stdout == f"{out}\n", done.stderr
+        losses.append([json.loads(line)["loss"] for line in (out / "log.jsonl").read_text().splitlines()])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 def test_accelerate_launch_trains_and_says_that_it_started_one_process(runs: dict[int, Path], tmp_path: Path) -> None:
     done = pretrain(tmp_path / "run", ACCELERATE)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from accelerate import PartialState
 
 from sslzoo.api import default_out, pretrain, recorded_settings
 from sslzoo.cli.parse import parse
@@ -35,7 +36,8 @@ def main(verb: str, words: list[str]) -> int:
     if begun is not None:  # flags that are not given are as the run was begun
         parsed = parse(_arguments(method, *begun), words[1:], prog, method.info.summary)
     pretrain(words[0], out=out, config=parsed.pretrain, method_config=parsed.method)
-    print(out)
+    if PartialState().is_main_process:
+        print(out)
     return 0
 
 

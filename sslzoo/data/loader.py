@@ -11,10 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from sslzoo.config import UserError
-from sslzoo.data.order import KeyedOrder, Reference
+from sslzoo.data.order import Order, Reference
 from sslzoo.data.samples import InOrder, Read, Samples, StreamedSamples
 from sslzoo.data.source import Source, Unreadable
-from sslzoo.data.stream import Stream, StreamedOrder
+from sslzoo.data.stream import Stream
 from sslzoo.encoders import InputSpec
 from sslzoo.views import Batch, Sample, Views, collate
 from sslzoo.views.color import normalize, to_float
@@ -36,7 +36,7 @@ def train_loader(
     views: Views,
     *,
     channels: int,
-    sampler: KeyedOrder | StreamedOrder | list[list[Reference]],
+    sampler: Order | list[list[Reference]],
     workers: int,
     augment_in_workers: bool,
 ) -> Loader:

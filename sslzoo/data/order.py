@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -14,13 +15,8 @@ Reference = tuple
 """What a loader is asked for: (index, key) of a sample, or (cell, index, key) of a stream's."""
 
 
-class KeyedOrder(Sampler[list[Reference]]):
-    """This process's micro-batches of one epoch: lists of (index, key).
-
-    An epoch is a permutation of all samples. A step takes the next ``batch_size`` of it, its micro-batches equal parts
-    of that in order, and a process its equal part of each; what is left at the end waits for another epoch. So the
-    union over processes and micro-batches is the same however many there are.
-    """
+class Order(Sampler[list[Reference]], ABC):
+    """This process's micro-batches of one epoch, each a list of references."""
 
     def __init__(
         self, num_samples: int, batch_size: int, *, accumulate: int = 1, rank: int = 0, world: int = 1, seed: int = 0
@@ -32,7 +28,8 @@ class KeyedOrder(Sampler[list[Reference]]):
         """
         self.num_samples = num_samples
         self.steps_per_epoch = steps_per_epoch(num_samples, batch_size, accumulate, world)
-        self.batch_size, self.accumulate, self.rank, self.world, self.seed = batch_size, accumulate, rank, world, seed
+        self.share = batch_size // (accumulate * world)
+        self.accumulate, self.rank, self.world, self.seed = accumulate, rank, world, seed
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start_step: int = 0) -> None:
@@ -43,14 +40,27 @@ class KeyedOrder(Sampler[list[Reference]]):
         """Micro-batches that are left of the epoch."""
         return (self.steps_per_epoch - self.start_step) * self.accumulate
 
+    @abstractmethod
+    def __iter__(self) -> Iterator[list[Reference]]:
+        """The micro-batches that are left of the epoch, of ``share`` references each."""
+
+
+class KeyedOrder(Order):
+    """The samples of a source, as (index, key).
+
+    An epoch is a permutation of all samples. A step takes the next ``batch_size`` of it, its micro-batches equal parts
+    of that in order, and a process its equal part of each; what is left at the end waits for another epoch. So the
+    union over processes and micro-batches is the same however many there are.
+    """
+
     def __iter__(self) -> Iterator[list[Reference]]:
         root = Draw.root(self.seed)
         order = root.at("order", self.epoch).of(torch.arange(self.num_samples)).bits("order").argsort(stable=True)
         keys = root.at("sample", self.epoch).of(order).key
-        share = self.batch_size // (self.accumulate * self.world)
         for part in range(self.start_step * self.accumulate, self.steps_per_epoch * self.accumulate):
-            start = (part * self.world + self.rank) * share
-            yield list(zip(order[start : start + share].tolist(), keys[start : start + share].tolist(), strict=True))
+            start = (part * self.world + self.rank) * self.share
+            mine = slice(start, start + self.share)
+            yield list(zip(order[mine].tolist(), keys[mine].tolist(), strict=True))
 
 
 def in_order(num_samples: int, batch_size: int, seed: int) -> list[list[Reference]]:

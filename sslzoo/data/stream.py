@@ -13,11 +13,10 @@ import pyarrow as pa
 import torch
 from datasets.distributed import split_dataset_by_node
 from datasets.exceptions import DatasetsError
-from torch.utils.data import Sampler
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.columns import Columns
-from sslzoo.data.order import Reference, steps_per_epoch
+from sslzoo.data.order import Order, Reference
 from sslzoo.data.rows import undecoded
 from sslzoo.views.keyed import Draw
 
@@ -79,46 +78,26 @@ class Stream:
                 raise UserError(f"{self.name} has no rows for process {rank} of {world}: use fewer processes")
 
 
-class StreamedOrder(Sampler[list[Reference]]):
-    """This process's micro-batches of one epoch of a stream: lists of (encoded image, index, key).
+class StreamedOrder(Order):
+    """The samples of a stream, as (encoded image, index, key). What comes before the start step is read and dropped.
 
     ``index`` is ``rank + world * position``, where the position counts what this process has read in the epoch.
     """
 
-    def __init__(
-        self,
-        stream: Stream,
-        batch_size: int,
-        *,
-        samples_per_epoch: int = 0,
-        accumulate: int = 1,
-        rank: int = 0,
-        world: int = 1,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, stream: Stream, batch_size: int, *, samples_per_epoch: int = 0, **part: int) -> None:
         """``samples_per_epoch`` is the length of an epoch, needed for a stream that does not know its own.
 
         Raises:
-            UsageError: if neither is known, or ``batch_size`` does not fit (see ``KeyedOrder``).
+            UsageError: if neither is known, or ``batch_size`` does not fit (see ``Order``, which takes ``part``).
         """
-        self.num_samples = samples_per_epoch or stream.length
-        if not self.num_samples:
+        length = samples_per_epoch or stream.length
+        if not length:
             raise UsageError(f"{stream.name} does not say how many samples it has: set --samples-per-epoch")
         self.stream = stream
-        self.steps_per_epoch = steps_per_epoch(self.num_samples, batch_size, accumulate, world)
-        self.batch_size, self.accumulate, self.rank, self.world, self.seed = batch_size, accumulate, rank, world, seed
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int, start_step: int = 0) -> None:
-        """What the next iteration gives: ``epoch``, from ``start_step`` on. What comes before is read and dropped."""
-        self.epoch, self.start_step = epoch, start_step
-
-    def __len__(self) -> int:
-        """Micro-batches that are left of the epoch."""
-        return (self.steps_per_epoch - self.start_step) * self.accumulate
+        super().__init__(length, batch_size, **part)
 
     def __iter__(self) -> Iterator[list[Reference]]:
-        share = self.batch_size // (self.accumulate * self.world)
+        share = self.share
         keys = Draw.root(self.seed).at("sample", self.epoch)
         start = self.start_step * self.accumulate * share
         cells = islice(self.stream.cells(self.seed, self.epoch, self.rank, self.world), start, None)
