@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.cli.parse import parse
 from sslzoo.config import UserError
+from sslzoo.flags import parse
 from sslzoo.testing.loopback import LoopbackHub
 
 if TYPE_CHECKING:

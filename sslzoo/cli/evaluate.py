@@ -9,8 +9,8 @@ import tyro
 from rich.console import Console
 
 from sslzoo.api import evaluate
-from sslzoo.cli.parse import parse
 from sslzoo.config import UsageError
+from sslzoo.flags import parse
 from sslzoo.registry import evaluations
 from sslzoo.report import render
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 from sslzoo.api import pull, push
-from sslzoo.cli.parse import parse
+from sslzoo.flags import parse
 
 
 @dataclass(frozen=True)

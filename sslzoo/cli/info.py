@@ -9,8 +9,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.cli.parse import parse
 from sslzoo.config import PretrainConfig
+from sslzoo.flags import parse
 from sslzoo.registry import methods
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.cli.parse import parse
 from sslzoo.config import UsageError
+from sslzoo.flags import parse
 from sslzoo.registry import BrokenPlugin, Listed, method_info, methods
 from sslzoo.taxonomy import FAMILIES
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sslzoo.api import verify
-from sslzoo.cli.parse import parse
+from sslzoo.flags import parse
 
 
 @dataclass(frozen=True)
