@@ -23,6 +23,8 @@ class EvaluationInfo:
     """The metric that stands for the whole, in [0, 1], larger is better."""
     modalities: tuple[str, ...]
     summary: str
+    contract: int = 1
+    """Version of the contract the evaluation was written for, as in ``MethodInfo``."""
 
     @property
     def protocol(self) -> str:

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
-from collections.abc import Iterator
-from dataclasses import dataclass
+import inspect
+import sys
+from concurrent.futures import Future
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cached_property
-from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from threading import Thread
+from traceback import walk_stack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.taxonomy import MethodInfo, Paper
+from sslzoo.declared import Listed, listed, method_info, objection_to, objection_to_contract, origin
 
 if TYPE_CHECKING:
     from sslzoo.data.source import NamedDataset
     from sslzoo.evaluation import Evaluation
     from sslzoo.method import PretextMethod
 
+__all__ = ["BrokenPlugin", "HangingPlugin", "Listed", "Registry", "datasets", "evaluations", "method_info", "methods"]
+
 T = TypeVar("T")
+
+IMPORT_SECONDS = 60.0
+"""How long a plugin may take to be imported. The contract itself, and torch with it, is imported before."""
 
 
 class BrokenPlugin(UserError):
     """A package declares this name, but what it points at cannot be used."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """What is known of a plugin without running it."""
-
-    name: str
-    package: str
-    info: dict[str, Any] | None
-    """Its ``info`` literal, or None where the source holds none."""
+class HangingPlugin(BrokenPlugin):
+    """Its import does not end, and goes on in a thread of this process."""
 
 
 class Registry(Generic[T]):
@@ -57,109 +57,111 @@ class Registry(Generic[T]):
 
     def listed(self) -> list[Listed]:
         """Every plugin with its package and its ``info``, read from the source without running it."""
-        return [
-            Listed(name, _package(entries[0]), read_info(entries[0]))
-            for name, entries in sorted(self._declared.items())
-        ]
+        return [listed(name, self._declared[name]) for name in self.names()]
 
-    def load(self, name: str) -> type[T]:
-        """The plugin class.
+    def origin(self, name: str) -> str:
+        """What is declared under a name, and by which package."""
+        return " and ".join(sorted(map(origin, self._declared[name])))
+
+    def contract(self) -> type[T]:
+        """The base of every plugin here."""
+        return EntryPoint(name="contract", value=self.base, group=self.group).load()
+
+    def load(self, name: str, seconds: float = IMPORT_SECONDS) -> type[T]:
+        """The plugin class, imported within a time limit and checked against its contract.
 
         Raises:
             UsageError: if no installed package declares the name.
             BrokenPlugin: if one does, but it cannot be used; the message names the package.
         """
+        entry = self._only(name)
+        contract = self.contract()
+        plugin = _imported(entry, seconds)
+        if fault := _fault(plugin, contract, name):
+            raise BrokenPlugin(f"{origin(entry)} {fault}")
+        return plugin
+
+    def _only(self, name: str) -> EntryPoint:
         entries = self._declared.get(name, [])
         if not entries:
             near = difflib.get_close_matches(name, self.names(), n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.names()) or 'none'}"
             raise UsageError(f"no {self.noun} {name!r}; {hint}")
         if len(entries) > 1:
-            raise BrokenPlugin(f"{name!r} is declared twice: {' and '.join(map(_origin, entries))}; uninstall one")
-        entry = entries[0]
-        try:
-            plugin: Any = entry.load()
-        except Exception as error:  # whatever a stranger's module raises, it is that package's fault
-            raise BrokenPlugin(f"{_origin(entry)} does not import: {type(error).__name__}: {error}") from error
-        base = EntryPoint(name="base", value=self.base, group="").load()
-        if not (isinstance(plugin, type) and issubclass(plugin, base)):
-            raise BrokenPlugin(f"{_origin(entry)} is not a {base.__name__}")
-        called = plugin.info.name  # type: ignore[attr-defined]  # every contract has an info
-        if called != name:
-            raise BrokenPlugin(f"{_origin(entry)} calls itself {called!r}, not {name!r}")
-        return plugin
-
-    def survey(self) -> Iterator[tuple[str, type[T] | BrokenPlugin]]:
-        """Load every plugin; a broken one comes out as its error instead of stopping the rest."""
-        for name in self.names():
-            try:
-                yield name, self.load(name)
-            except BrokenPlugin as error:
-                yield name, error
+            raise BrokenPlugin(f"{self.noun} {name!r} is declared twice: {self.origin(name)}; uninstall one")
+        if objection := objection_to(entries[0]):
+            raise BrokenPlugin(f"{origin(entries[0])} {objection}")
+        return entries[0]
 
 
 methods: Registry[PretextMethod] = Registry("sslzoo.methods", "method", "sslzoo.method:PretextMethod")
 evaluations: Registry[Evaluation] = Registry("sslzoo.evaluations", "evaluation", "sslzoo.evaluation:Evaluation")
 datasets: Registry[NamedDataset] = Registry("sslzoo.datasets", "data set", "sslzoo.data.source:NamedDataset")
 
-
-def read_info(entry: EntryPoint) -> dict[str, Any] | None:
-    """The ``info`` literal of the class an entry point names, without importing anything."""
-    path = _source_file(entry.module)
-    if path is None:
-        return None
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return None
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == entry.attr:
-            for statement in node.body:
-                if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == "info":
-                    return _literal_call(statement.value)
-    return None
+KINDS: dict[str, Registry[Any]] = {"methods": methods, "evaluations": evaluations, "datasets": datasets}
 
 
-def method_info(listed: Listed) -> MethodInfo | None:
-    """A listed method's info as the object its class will hold; None where it is missing or not valid."""
-    try:
-        fields = dict(listed.info or {})
-        return MethodInfo(**{**fields, "paper": Paper(**fields["paper"])})
-    except (TypeError, KeyError, ValueError):
-        return None
+def _imported(entry: EntryPoint, seconds: float) -> Any:
+    """What an entry point names, imported in a thread that can be left behind if that never ends."""
+    outcome: Future[Any] = Future()
 
-
-def _literal_call(node: ast.expr) -> dict[str, Any] | None:
-    """``Name(key=literal, …)`` as a dict; nested calls become nested dicts."""
-    if not isinstance(node, ast.Call) or node.args:
-        return None
-    values: dict[str, Any] = {}
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            return None
+    def run() -> None:
         try:
-            nested = isinstance(keyword.value, ast.Call)
-            values[keyword.arg] = _literal_call(keyword.value) if nested else ast.literal_eval(keyword.value)
-        except ValueError:
-            return None
-    return values
+            outcome.set_result(entry.load())
+        except BaseException as error:  # SystemExit too: whatever a stranger's module raises is that package's fault
+            outcome.set_exception(error)
+
+    thread = Thread(target=run, name=f"import of {entry.value}", daemon=True)
+    thread.start()
+    try:
+        error = outcome.exception(timeout=seconds)
+    except TimeoutError:
+        place = _place(thread, entry.module.partition(".")[0])
+        raise HangingPlugin(f"{origin(entry)} hangs on import: after {seconds:g} s it is at {place}") from None
+    if error is not None:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise BrokenPlugin(f"{origin(entry)} does not import: {said}") from error
+    return outcome.result()
 
 
-def _source_file(module: str) -> Path | None:
-    """Where a module's source lies. Unlike ``importlib.util.find_spec`` this does not run the parent packages."""
-    path: list[str] | None = None
-    spec: ModuleSpec | None = None
-    for depth in range(1, module.count(".") + 2):
-        spec = PathFinder.find_spec(".".join(module.split(".")[:depth]), path)
-        if spec is None:
-            return None
-        path = list(spec.submodule_search_locations or [])
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+def _place(thread: Thread, package: str) -> str:
+    """``file:line`` a thread has come to: the innermost that lies in ``package``, or else the innermost."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    frames = list(walk_stack(frame)) if frame else []
+    own = [at for at in frames if str(at[0].f_globals.get("__name__")).partition(".")[0] == package]
+    return next((f"{frame.f_code.co_filename}:{line}" for frame, line in own or frames), "its end")
 
 
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else "an unknown package"
+def _fault(plugin: Any, contract: type, name: str) -> str:
+    """What keeps ``plugin`` from being used under ``name``; empty if nothing does.
+
+    The contract says what a plugin must hold: its abstract methods, its class variables, its constructor.
+    """
+    if not (isinstance(plugin, type) and issubclass(plugin, contract)):
+        return f"is not a {contract.__name__}"
+    if missing := sorted(getattr(plugin, "__abstractmethods__", ())):
+        return f"does not implement {', '.join(missing)}"
+    for part, declared in inspect.get_annotations(contract, eval_str=True).items():
+        kind = get_args(declared)[0]
+        held = getattr(plugin, part, None)
+        if not isinstance(held, get_origin(kind) or kind):
+            return f"has no {part} that is a {kind.__name__}"
+        if part == "Config" and (fault := _config_fault(held)):
+            return fault
+    if objection := objection_to_contract(plugin.info.contract):  # type: ignore[attr-defined]  # checked above
+        return objection
+    if (called := plugin.info.name) != name:  # type: ignore[attr-defined]
+        return f"calls itself {called!r}, not {name!r}"
+    given = list(inspect.signature(contract).parameters)
+    try:
+        inspect.signature(plugin).bind(*given)
+    except TypeError:
+        return f"cannot be built from ({', '.join(given)}), as every {contract.__name__} must"
+    return ""
 
 
-def _origin(entry: EntryPoint) -> str:
-    return f"{entry.value} (from {_package(entry)})"
+def _config_fault(config: type) -> str:
+    if not is_dataclass(config) or not config.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return "has a Config that is no frozen dataclass"
+    bare = [field.name for field in fields(config) if field.default is field.default_factory is MISSING and field.init]
+    return f"has a Config with no default for {', '.join(bare)}" if bare else ""

@@ -50,6 +50,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 
 MODALITIES = ("image", "clip", "audio")
 
+CONTRACT = 1
+"""The version of the plugin contracts this sslzoo speaks; it speaks the earlier ones too."""
+
 
 @dataclass(frozen=True)
 class Paper:
@@ -84,6 +87,9 @@ class MethodInfo:
     paper: Paper
     summary: str
     """One line: what is predicted from what."""
+    contract: int = 1
+    """Version of the contract the method was written for. The default never changes: a plugin that says nothing is of
+    the first version."""
 
     def __post_init__(self) -> None:
         if self.category not in FAMILIES:

@@ -6,16 +6,17 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import sslzoo
 from PIL import Image
+from plugin_texts import DATASET, EVALUATION, METHOD, Install, install_plugin
 
 import sslzoo as api
-from sslzoo.cli import main
+from sslzoo.cli import listing, main
+from sslzoo.survey import Plugin
 from sslzoo.testing.loopback import LoopbackHub
 
 SMALL = [
@@ -59,6 +60,8 @@ def said(capsys: pytest.CaptureFixture[str], code: int, *words: str | Path) -> s
         (["pretrain", "rotation", "cliparts"], "'cliparts' is one argument too many"),
         (["evaluate", "kn", "random:test_vit"], "no evaluation 'kn'; did you mean 'knn'?"),
         (["list", "--category", "contxt"], "no category 'contxt'; there are: generation, context"),
+        (["list", "--category", "context", "--kind", "datasets"], "only methods have a category"),
+        (["list", "--check", "--time-limit", "0"], "--time-limit is in seconds and above 0, not 0"),
         (["info", "zzz"], "no method 'zzz'; there are: "),
     ],
 )
@@ -217,13 +220,76 @@ def test_info_and_list_know_the_method(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["list", "--check"]) == 0
 
 
-def test_a_broken_plugin_makes_list_check_fail_and_is_named(
-    capsys: pytest.CaptureFixture[str], install: Callable[..., Path]
+def test_list_check_names_every_broken_plugin_and_lists_the_others(
+    capsys: pytest.CaptureFixture[str], install: Install
 ) -> None:
-    install("acme-ssl", {"sslzoo.methods": {"acme": "acme_ssl:Acme"}})
-    assert main(["list", "--check"]) == 1
+    newer = DATASET.replace("'S'", "'S', contract=2")
+    install_plugin(install, "methods", "missing", "import a_package_that_does_not_exist")
+    install_plugin(install, "methods", "misnamed", METHOD)
+    install_plugin(install, "methods", "endless", "import time\ntime.sleep(3600)")
+    install_plugin(install, "evaluations", "knn", EVALUATION)
+    install_plugin(install, "datasets", "newer", newer)
+    assert main(["list", "--check", "--time-limit", "8"]) == 1
     captured = capsys.readouterr()
-    assert "acme_ssl:Acme (from acme-ssl) does not import" in captured.err and "rotation" in captured.out
+    checks = {line.split()[0]: line.split()[-1] for line in captured.out.splitlines()[1:]}
+    assert checks["rotation"] == "ok"
+    assert {checks[name] for name in ("missing", "misnamed", "endless")} == {"BROKEN"}
+    assert "its info cannot be read" in next(line for line in captured.out.splitlines() if "endless" in line)
+    for line, said in zip(
+        captured.err.splitlines(),
+        [
+            "endless_ssl:Acme (from endless-ssl) hangs on import: after 8 s it is at ",
+            "misnamed_ssl:Acme (from misnamed-ssl) calls itself 'acme', not 'misnamed'",
+            "missing_ssl:Acme (from missing-ssl) does not import: ModuleNotFoundError: No module named",
+            "evaluation 'knn' is declared twice: knn_ssl:Acme (from knn-ssl) and sslzoo.evaluations.knn:KNN (from ss",
+            "newer_ssl:Acme (from newer-ssl) is written for contract 2 and this sslzoo",
+        ],
+        strict=True,
+    ):
+        assert line.startswith(f"broken: {said}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("methods", ["pretrain", "acme"]),
+        ("evaluations", ["evaluate", "acme", "random:test_vit"]),
+        ("datasets", ["pretrain", "rotation", "--dataset", "acme"]),
+    ],
+)
+def test_a_broken_plugin_is_named_on_use(
+    capsys: pytest.CaptureFixture[str], install: Install, kind: str, words: list[str]
+) -> None:
+    install_plugin(install, kind, "acme", "raise SystemExit('not today')")
+    assert "acme_ssl:Acme (from acme-ssl) does not import: SystemExit: not today" in said(capsys, 1, *words)
+
+
+def test_list_check_fails_for_a_broken_plugin_of_another_kind_than_is_listed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "survey", lambda plugins, seconds: {Plugin("evaluations", "knn"): "knn is ill"})
+    assert main(["list", "--check", "--json", "--kind", "datasets"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "broken: knn is ill\n"
+    assert {row["error"] for row in json.loads(captured.out)} == {None}
+    assert main(["list", "--check", "--json", "--kind", "evaluations"]) == 1
+    errors = {row["name"]: row["error"] for row in json.loads(capsys.readouterr().out)}
+    assert errors["knn"] == "knn is ill" and errors["linear"] is None
+
+
+def test_list_shows_each_kind_with_what_matters_of_it(capsys: pytest.CaptureFixture[str], install: Install) -> None:
+    install_plugin(install, "evaluations", "acme", EVALUATION.replace("'S'", "'a | b [/c]'"))
+    install_plugin(install, "datasets", "acme-newer", DATASET.replace("'S'", "'S', contract=2"))
+    assert main(["list", "--kind", "evaluations"]) == 0
+    assert "acme        3        purity             image     a | b [/c]" in capsys.readouterr().out
+    assert main(["list", "--kind", "evaluations", "--markdown"]) == 0
+    assert "| `acme` | 3 | purity | image | a &#124; b [/c] |" in capsys.readouterr().out
+    assert main(["list", "--kind", "datasets"]) == 0
+    out = capsys.readouterr().out
+    assert "unlabeled, train, test" in out and "is written for contract 2" in out
+    assert main(["list", "--kind", "datasets", "--json"]) == 0
+    cliparts = next(row for row in json.loads(capsys.readouterr().out) if row["name"] == "cliparts")
+    assert cliparts["package"] == "sslzoo" and cliparts["splits"][0] == "unlabeled" and "error" not in cliparts
 
 
 def test_the_readme_shows_the_methods_that_are_installed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     "config", "taxonomy", "encoders", "views", "nn", "method", "data", "datasets", "features", "checkpoint", "run",
     "record", "figures", "hub", "card", "handover", "log", "display", "interrupt", "machine", "optimizers", "batches",
-    "evaluation", "evaluations", "report", "pretraining", "registry", "api", "flags", "scaffold",
+    "evaluation", "evaluations", "report", "pretraining", "declared", "registry", "survey", "api", "flags", "scaffold",
     "testing", "cli", "__main__",
 ]  # fmt: skip
 OPEN_TO_PLUGINS = {"config", "taxonomy", "encoders", "views", "nn", "method"}

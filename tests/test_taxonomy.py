@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sslzoo.taxonomy import FAMILIES, MethodInfo, Paper
+from sslzoo.taxonomy import CONTRACT, FAMILIES, MethodInfo, Paper
 
 PAPER = Paper("A", "B", "C", 2020, "https://example.org")
 
@@ -41,3 +41,7 @@ def test_no_family_lies_in_two_categories() -> None:
 def test_a_word_outside_the_taxonomy_is_refused_with_the_words_that_exist(field: str, value: object, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         info(**{field: value})
+
+
+def test_a_method_that_says_nothing_of_its_contract_is_of_the_first() -> None:
+    assert info().contract == 1 <= CONTRACT

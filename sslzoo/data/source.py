@@ -64,6 +64,8 @@ class DatasetInfo:
     license: str
     homepage: str
     summary: str
+    contract: int = 1
+    """Version of the contract the data set was written for, as in ``MethodInfo``."""
 
 
 class NamedDataset(ABC):
