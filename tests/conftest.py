@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sslzoo.scaffold import Kind, distribution_name, write_package
 from sslzoo.testing.loopback import LoopbackHub
 
 # Read by the Hub client when it is first imported: no test may leave this machine or the user's cache.
@@ -27,14 +29,12 @@ ROOT = TESTS.parent
 
 STRETCH = {
     "sslzoo.methods": {
-        "clip-direction": "stretch_plugins.clip_direction:ClipDirection",
-        "sight-and-sound": "stretch_plugins.sight_and_sound:SightAndSound",
-        "mean-teacher": "stretch_plugins.mean_teacher:MeanTeacher",
         "recluster": "stretch_plugins.recluster:Recluster",
         "tiny-gan": "stretch_plugins.tiny_gan:TinyGAN",
     },
-    "sslzoo.datasets": {"moving-dots": "stretch_plugins.moving_dots:MovingDots"},
 }
+NEW: dict[str, Kind] = {"clip_direction": "clip", "sight_and_sound": "pair", "mean_teacher": "teacher"}
+"""Methods that ``sslzoo new`` writes, by name, with the kind they are of."""
 
 
 def write_distribution(folder: Path, name: str, entry_points: dict[str, dict[str, str]]) -> Path:
@@ -64,6 +64,18 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     forget_installed()
 
 
+@pytest.fixture
+def install_new(install: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
+    """Write a package with a method of given name and kind, as ``sslzoo new`` does, and install it for one test."""
+
+    def write_and_install(name: str, kind: Kind) -> Path:
+        folder = write_package(name, tmp_path / "site" / distribution_name(name), kind)
+        project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+        return install(project["name"], project["entry-points"])
+
+    return write_and_install
+
+
 def forget_installed() -> None:
     """Have the registries look again at what is installed."""
     from sslzoo import registry
@@ -73,8 +85,10 @@ def forget_installed() -> None:
 
 
 @pytest.fixture
-def stretch(install: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The plugins of ``stretch_plugins``, installed for one test."""
+def stretch(install: Callable[..., Path], install_new: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plugins of ``stretch_plugins`` and those that are written anew, installed for one test."""
+    for name, kind in NEW.items():
+        install_new(name, kind)
     install("stretch-plugins", STRETCH)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), os.environ["PYTHONPATH"]]))
 

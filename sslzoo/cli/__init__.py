@@ -14,13 +14,15 @@ from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 
 VERBS = {
-    "list": ("listing", "Every installed method, with category, paper and package."),
+    "list": ("listing", "Every installed method, evaluation or data set, and its package."),
     "info": ("info", "One method: paper, configuration, default recipe."),
     "pretrain": ("pretrain", "Pretrain a method, or go on where a run stopped."),
     "evaluate": ("evaluate", "What an encoder is good for, beside the untrained one."),
     "verify": ("verify", "Check an encoder's files, and its features through every door."),
     "push": ("hub", "Publish a run on the Hugging Face Hub."),
     "pull": ("hub", "Fetch an encoder from the Hugging Face Hub."),
+    "new": ("new", "A package with a pretext method of yours, that works at once."),
+    "check": ("check", "Does a plugin keep what its contract promises?"),
     "demo": ("demo", "The main job on embedded data, without network, in five minutes."),
 }
 

@@ -50,7 +50,7 @@ class Recluster(PretextMethod):
     )
     Config = ReclusterConfig
     defaults = PretrainConfig(
-        dataset="moving-dots", encoder="test_resnet", image_size=32, epochs=2, batch_size=8, lr=0.01
+        dataset="moving-shapes[train[:48]]", encoder="test_resnet", image_size=32, epochs=2, batch_size=8, lr=0.01
     )
 
     @staticmethod

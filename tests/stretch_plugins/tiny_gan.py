@@ -48,7 +48,13 @@ class TinyGAN(PretextMethod):
     )
     Config = TinyGANConfig
     defaults = PretrainConfig(
-        dataset="moving-dots", encoder="test_vit", image_size=32, epochs=2, batch_size=8, optimizer="adamw", lr=2e-4
+        dataset="moving-shapes[train[:48]]",
+        encoder="test_vit",
+        image_size=32,
+        epochs=2,
+        batch_size=8,
+        optimizer="adamw",
+        lr=2e-4,
     )
 
     @staticmethod
