@@ -19,7 +19,7 @@ from sslzoo.hub.push import push as push_run
 from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
 from sslzoo.pretraining import pretrain as run_pretraining
-from sslzoo.record import public_name, read_record
+from sslzoo.record import public_name, read_record, restore_config
 from sslzoo.registry import datasets, evaluations, method_info, methods
 from sslzoo.report import Report, save_report
 from sslzoo.report import evaluate as run_evaluation
@@ -53,15 +53,17 @@ def pretrain(
     method: str,
     *,
     out: Path | str | None = None,
+    recipe: str = "",
     config: PretrainConfig | None = None,
     method_config: Any = None,
     **settings: Any,
 ) -> Path:
     """Pretrain ``method``, or go on where the run in ``out`` stopped; returns the run's folder.
 
-    ``settings`` are fields of ``PretrainConfig`` or of the method's own configuration, over the paper's recipe::
+    ``settings`` are fields of ``PretrainConfig`` or of the method's own configuration, over the paper's recipe or
+    another of the method's, such as ``small``::
 
-        sslzoo.pretrain("rotation", dataset="cliparts", encoder="test_resnet", image_size=64, epochs=5)
+        sslzoo.pretrain("rotation", recipe="small", dataset="cliparts", encoder="test_resnet", epochs=5)
 
     Raises:
         UsageError: for an unknown name.
@@ -69,8 +71,9 @@ def pretrain(
     """
     method_type = methods.load(method)
     shared, own = _divide(method_type, settings)
-    config = replace(config or method_type.defaults, **shared)
-    method_config = replace(method_config or method_type.Config(), **own)
+    usual, usual_own = recipe_of(method_type, recipe)
+    config = replace(config or usual, **shared)
+    method_config = replace(method_config or usual_own, **own)
     columns = {name: getattr(config, name) for name in ("image_column", "label_column")}
     source = (_open_stream if config.streaming else open_dataset)(config.dataset, **columns)
     validation = open_dataset(config.validation, **columns) if config.validation else None
@@ -167,19 +170,25 @@ def default_out(method: str, config: PretrainConfig) -> Path:
     return Path("runs") / f"{method}_{config.encoder}_{plain}"
 
 
-def recorded_settings(method: type[PretextMethod], out: Path) -> tuple[Any, PretrainConfig] | None:
+def recipe_of(method: type[PretextMethod], name: str = "") -> tuple[PretrainConfig, Any]:
+    """One of a method's recipes as both configurations; the paper's if no name is given.
+
+    Raises:
+        UsageError: if it has none of that name.
+    """
+    if name and name not in method.recipes:
+        there = ", ".join(method.recipes) or "none besides the paper's"
+        raise UsageError(f"{method.info.name} has no recipe {name!r}; there are: {there}")
+    shared, own = _divide(method, dict(method.recipes[name]) if name else {})
+    return replace(method.defaults, **shared), method.Config(**own)
+
+
+def recorded_settings(method: type[PretextMethod], out: Path) -> tuple[PretrainConfig, Any] | None:
     """What a run in ``out`` was begun with, to go on without saying it all again; None where there is no run."""
     record = read_record(out)
     if record is None or record["method"]["name"] != method.info.name:
         return None
-    return _restored(method.Config, record["method_config"]), _restored(PretrainConfig, record["pretrain"])
-
-
-def _restored(kind: type, recorded: dict[str, Any]) -> Any:
-    """A configuration from JSON: lists were tuples."""
-    known = {field.name for field in fields(kind)}
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
-    return kind(**{name: value for name, value in plain.items() if name in known})
+    return restore_config(PretrainConfig, record["pretrain"]), restore_config(method.Config, record["method_config"])
 
 
 def _divide(method: type[PretextMethod], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

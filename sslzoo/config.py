@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 
 class UserError(Exception):
@@ -89,3 +90,20 @@ class PretrainConfig:
     """Trouble that ends the run, and is else only reported: a loss that is not finite, or also collapsed features."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also send the log there."""
+
+
+SMALL: Mapping[str, Any] = {
+    "encoder": "resnet18",
+    "image_size": 64,
+    "epochs": 30,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "lr": 2e-3,
+    "base_batch_size": 0,
+    "momentum": 0.9,
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "milestones": (),
+    "warmup_epochs": 1.0,
+}
+"""What the methods' recipes called ``small`` have in common: for a few thousand small images and small batches."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import tyro
 
@@ -32,12 +32,12 @@ def parse(arguments: type[T], words: Sequence[str], prog: str, description: str)
 
 
 def pretrain_flags(method: type[PretextMethod], method_config: Any, config: PretrainConfig) -> type:
-    """One flat set of flags for a method: where to, its own, and the recipe.
+    """One flat set of flags for a method: where to, which recipe, its own, and those of every method.
 
     Raises:
         UsageError: if the method's configuration repeats a name of the recipe.
     """
-    clash = {f.name for f in fields(method.Config)} & ({f.name for f in fields(PretrainConfig)} | {"out"})
+    clash = {f.name for f in fields(method.Config)} & ({f.name for f in fields(PretrainConfig)} | {"out", "recipe"})
     if clash:
         raise UsageError(
             f"{method.info.name}'s configuration repeats flags of every method: {', '.join(sorted(clash))}"
@@ -46,7 +46,8 @@ def pretrain_flags(method: type[PretextMethod], method_config: Any, config: Pret
     return make_dataclass(
         "Arguments",
         [
-            ("out", str, field(default="", metadata={})),
+            ("out", str, field(default="")),
+            ("recipe", Literal[("", *method.recipes)], field(default="")),
             ("method", flat[method.Config], field(default=method_config)),
             ("pretrain", flat[PretrainConfig], field(default=config)),
         ],

@@ -7,6 +7,7 @@ optimizer, schedule and checkpoints belong to ``pretraining.py``, which never as
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -53,6 +54,9 @@ class PretextMethod(nn.Module, ABC):
     Config: ClassVar[type]
     defaults: ClassVar[PretrainConfig]
     """The paper's recipe; the command line may override any field."""
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Other recipes by name: what each sets of ``Config`` and of ``PretrainConfig``. ``small`` is for a few thousand
+    small images and small batches, where the paper's settings may collapse."""
 
     def __init__(self, encoder: nn.Module, config: Any) -> None:
         """Build the heads around ``encoder``, which is given."""

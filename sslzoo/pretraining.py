@@ -44,6 +44,19 @@ def pretrain(
         UserError: for anything the user can mend, in one line.
         Interrupted: after Ctrl-C or SIGTERM, once the checkpoint is written.
     """
+    resolved, record = settle(method_type, method_config, config, source, out)
+    if not record["finished"]:
+        training = Training(method_type, method_config, config, resolved, source, validation, record, out)
+        training.restore()
+        training.train()
+        training.finish()
+    return out
+
+
+def settle(
+    method_type: type[PretextMethod], method_config: Any, config: PretrainConfig, source: Source | Stream, out: Path
+) -> tuple[Resolved, dict[str, Any]]:
+    """What the machine gives the run in ``out``, and its record: that of the run begun there, or a new one."""
     begun = read_record(out)
     state = join_processes()
     resolved = resolve(config, state.device, state.num_processes)
@@ -58,18 +71,10 @@ def pretrain(
     if begun:
         check_same_run(out, begun, record)
         record = begun
-    if record["finished"]:
-        return out
-    training = _Training(method_type, method_config, config, resolved, source, validation, record, out)
-    if state.is_main_process and not begun:
-        write_record(out, record)
-    training.restore()
-    training.train()
-    training.finish()
-    return out
+    return resolved, record
 
 
-class _Training:
+class Training:
     """One run in progress: build, restore, steps, finish."""
 
     def __init__(
@@ -101,8 +106,7 @@ class _Training:
         views = method_type.views(method_config, spec_of(encoder).input)
         self.batches = Batches(source, validation, views, config, resolved.workers, accelerator)
         order = self.batches.order
-        self.progress = Progress(steps_per_epoch=order.steps_per_epoch)
-        self.progress.total_steps = config.epochs * order.steps_per_epoch
+        self.progress = Progress(0, order.steps_per_epoch, config.epochs * order.steps_per_epoch)
         self.run = Run(out, accelerator, self.progress, source, order.num_samples, self.optimizer)
         method.on_start(self.run)
         self.average = frozen_copy(method.trained_encoder()) if config.ema else None
@@ -111,9 +115,11 @@ class _Training:
     # A run is its folder.
 
     def restore(self) -> None:
-        """Take up the newest checkpoint, if there is one."""
+        """Take up the newest checkpoint; where there is none, the run begins and its record is written."""
         saved = load_checkpoint(self.out / "state")
         if saved is None:
+            if self.accelerator.is_main_process:
+                write_record(self.out, self.record)
             return
         if saved["run"] != self.record["id"]:
             raise UserError(

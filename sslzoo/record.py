@@ -82,6 +82,13 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
+def restore_config(kind: type, recorded: dict[str, Any]) -> Any:
+    """A configuration from JSON: lists were tuples. What this version does not know is left out."""
+    known = {field.name for field in fields(kind)}
+    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
+    return kind(**{name: value for name, value in plain.items() if name in known})
+
+
 def write_record(folder: Path, record: dict[str, Any]) -> None:
     """Write run.json, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,15 +127,16 @@ def command_line(method: str, method_config: Any, config: PretrainConfig, defaul
     for field in fields(config):
         value = getattr(config, field.name)
         if field.name not in spoken and value != getattr(defaults, field.name):
-            words += _flag(field.name, value)
+            words += flag_words(field.name, value)
     for field in fields(method_config):
         value = getattr(method_config, field.name)
         if value != field.default:
-            words += _flag(field.name, value)
+            words += flag_words(field.name, value)
     return shlex.join(words)
 
 
-def _flag(name: str, value: Any) -> list[str]:
+def flag_words(name: str, value: Any) -> list[str]:
+    """One setting as it is given on the command line."""
     dashed = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{dashed}" if value else f"--no-{dashed}"]

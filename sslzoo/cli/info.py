@@ -11,6 +11,7 @@ from rich.table import Table
 
 from sslzoo.config import PretrainConfig
 from sslzoo.flags import parse
+from sslzoo.record import flag_words
 from sslzoo.registry import methods
 
 
@@ -30,7 +31,9 @@ def main(verb: str, words: list[str]) -> int:
     own = {field.name: None if field.default is MISSING else field.default for field in fields(method.Config)}
     recipe = asdict(method.defaults)
     if arguments.json:
-        print(json.dumps({**asdict(info), "config": own, "defaults": recipe}, indent=2, default=list))
+        recipes = {name: dict(settings) for name, settings in method.recipes.items()}
+        found = {**asdict(info), "config": own, "defaults": recipe, "recipes": recipes}
+        print(json.dumps(found, indent=2, default=list))
         return 0
     usual = asdict(PretrainConfig())
     console = Console(highlight=False)
@@ -46,6 +49,9 @@ def main(verb: str, words: list[str]) -> int:
         if value != usual[name]:
             table.add_row(_flag(name), " ".join(map(str, value)) if isinstance(value, tuple) else str(value))
     console.print(table)
+    for name, settings in method.recipes.items():
+        words = [word for setting, value in settings.items() for word in flag_words(setting, value) if value != ()]
+        console.print(f"\n--recipe {name} stands for {' '.join(words)}", soft_wrap=True)
     console.print(f"\nThe rest of the recipe is as for every method: sslzoo pretrain {info.name} --help")
     return 0
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from accelerate import PartialState
 
-from sslzoo.api import default_out, pretrain, recorded_settings
-from sslzoo.config import UsageError
+from sslzoo.api import default_out, pretrain, recipe_of, recorded_settings
+from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.flags import parse, pretrain_flags
 from sslzoo.registry import methods
 
@@ -26,12 +26,18 @@ def main(verb: str, words: list[str]) -> int:
         raise UsageError(usage)
     method = methods.load(words[0])
     prog = f"sslzoo pretrain {words[0]}"
-    arguments = pretrain_flags(method, method.Config(), method.defaults)
-    parsed: Any = parse(arguments, words[1:], prog, method.info.summary)
+
+    def given(config: PretrainConfig, method_config: Any) -> Any:
+        """What the words say, over these settings."""
+        return parse(pretrain_flags(method, method_config, config), words[1:], prog, method.info.summary)
+
+    parsed = given(*recipe_of(method))
+    if parsed.recipe:
+        parsed = given(*recipe_of(method, parsed.recipe))
     out = Path(parsed.out or default_out(method.info.name, parsed.pretrain))
     begun = recorded_settings(method, out)
     if begun is not None:  # flags that are not given are as the run was begun
-        parsed = parse(pretrain_flags(method, *begun), words[1:], prog, method.info.summary)
+        parsed = given(*begun)
     pretrain(words[0], out=out, config=parsed.pretrain, method_config=parsed.method)
     if PartialState().is_main_process:
         print(out)

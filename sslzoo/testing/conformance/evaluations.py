@@ -1,0 +1,106 @@
+"""Does an evaluation measure the encoder, the whole encoder, and nothing but the encoder?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sslzoo.api import open_dataset
+from sslzoo.data.source import Source
+from sslzoo.encoders import create_encoder
+from sslzoo.evaluation import Result
+from sslzoo.method import Sample
+from sslzoo.testing.conformance.conduct import PROMISES, observed
+from sslzoo.testing.conformance.subject import IMAGE_SIZE, Named
+from sslzoo.testing.conformance.views import Verdict
+
+
+@dataclass(frozen=True)
+class EvaluationSubject(Named):
+    """An evaluation and what it is examined with."""
+
+    settings: dict[str, Any]
+    dataset: str
+    encoder: str
+
+    def run(self, encoder: nn.Module, mislead: bool = False) -> Result:
+        """Evaluate an encoder; ``mislead`` gives the test samples each other's labels."""
+        evaluation = self.plugin()(self.plugin().Config(**self.settings))
+        train, test = (open_dataset(self.dataset, split) for split in ("train", "test"))
+        return evaluation.run(encoder, train, Misled(test) if mislead else test)
+
+    def untrained(self) -> nn.Module:
+        """The encoder to evaluate."""
+        return create_encoder(self.encoder, IMAGE_SIZE, seed=0)
+
+
+class Misled(Source):
+    """A data set whose labels are turned round."""
+
+    def __init__(self, source: Source) -> None:
+        self.whole, self.name, self.class_names = source, source.name, source.class_names
+
+    def __len__(self) -> int:
+        return len(self.whole)
+
+    def read(self, index: int) -> Sample:
+        return self.whole.read(index)
+
+    @property
+    def fingerprint(self) -> str:
+        return self.whole.fingerprint
+
+    def labels(self) -> Tensor:
+        return self.whole.labels().flip(0)
+
+
+def check_evaluation_runs(subject: EvaluationSubject, folder: Path) -> Iterator[Verdict]:
+    """Promises of an evaluation; nothing is written to ``folder``."""
+    info, encoder = subject.plugin().info, subject.untrained().train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    torch.manual_seed(1)
+    result = subject.run(encoder)
+    yield "result", _malformed(result, info.metric)
+    changed = [name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])]
+    grew = [name for name, parameter in encoder.named_parameters() if parameter.grad is not None]
+    left = f"changes {changed[0]}" if changed else f"leaves a gradient on {grew[0]}" if grew else ""
+    yield "encoder-untouched", left or ("" if encoder.training else "leaves the encoder in eval()")
+    torch.manual_seed(2)
+    again = subject.run(subject.untrained())
+    different = [name for name, value in result.metrics.items() if again.metrics.get(name) != value]
+    yield "repeatable", f"{different[0]} of the same encoder is another the second time" if different else ""
+    misled = subject.run(subject.untrained(), mislead=True)
+    peeked = misled.selected != result.selected
+    yield (
+        "test-unseen",
+        f"chooses {misled.selected} when test labels change, and else {result.selected}" if peeked else "",
+    )
+
+
+def check_evaluation_conduct(subject: EvaluationSubject, folder: Path) -> Iterator[Verdict]:
+    """Import an evaluation and run it, under observation."""
+
+    def run(_: Path) -> None:
+        subject.run(subject.untrained())
+
+    yield from observed(subject.package, folder, run, PROMISES)
+
+
+def _malformed(result: Any, metric: str) -> str:
+    if not isinstance(result, Result):
+        return f"run() gives a {type(result).__name__}, not a Result"
+    if metric not in result.metrics:
+        return f"metrics lack {metric!r}, which info.metric names; there are: {', '.join(result.metrics)}"
+    if not 0 <= result.metrics[metric] <= 1:
+        return f"{metric} is {result.metrics[metric]}, not in [0, 1]"
+    try:
+        json.dumps(asdict(result))
+    except TypeError as error:
+        return f"the result is no plain JSON: {error}"
+    return ""
