@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sslzoo.config import PretrainConfig
+from sslzoo.config import SMALL, PretrainConfig
 from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.views import draw_for
@@ -73,6 +73,7 @@ class Rotation(PretextMethod):
         schedule="step",
         milestones=(0.3, 0.6, 0.9),
     )
+    recipes = {"small": {**SMALL, "min_scale": 0.7}}
 
     @staticmethod
     def views(config: RotationConfig, spec: InputSpec) -> Views:
