@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
@@ -29,8 +30,10 @@ class Job:
         """``function`` and ``arguments`` are picklable; ``environment`` is added to that of the process."""
         context = _context()
         self._receiver, sender = context.Pipe(duplex=False)
+        self._directory = tempfile.TemporaryDirectory(prefix="sslzoo-check-")
         usual = multiprocessing.get_start_method()
-        self._process = context.Process(target=_work, args=(sender, usual, environment or {}, function, arguments))
+        work = (sender, usual, self._directory.name, environment or {}, function, arguments)
+        self._process = context.Process(target=_work, args=work)
         self._process.start()
         sender.close()
 
@@ -48,12 +51,30 @@ class Job:
             self._process.join()
             raise JobError(f"ends the process, with exit code {self._process.exitcode}") from None
         finally:
-            self._process.kill()
-            self._process.join()
-            self._receiver.close()
+            self.end()
         if error:
             raise JobError(error)
         return value
+
+    def end(self) -> None:
+        """Stop the process if it still runs, and remove what it left in its working directory."""
+        self._process.kill()
+        self._process.join()
+        self._receiver.close()
+        self._directory.cleanup()
+
+
+def results(jobs: Sequence[Job]) -> list[Any]:
+    """What all of them returned. When one fails the others are stopped, for they may wait for it.
+
+    Raises:
+        JobError: if one does not come to its end.
+    """
+    try:
+        return [job.result() for job in jobs]
+    finally:
+        for job in jobs:
+            job.end()
 
 
 def describe(error: BaseException) -> str:
@@ -66,9 +87,15 @@ def describe(error: BaseException) -> str:
 
 
 def _work(
-    sender: Connection, usual: str, environment: dict[str, str], function: Callable[..., Any], arguments: tuple
+    sender: Connection,
+    usual: str,
+    directory: str,
+    environment: dict[str, str],
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
 ) -> None:
     multiprocessing.set_start_method(usual, force=True)  # for loader workers: a second server would import torch again
+    os.chdir(directory)  # what a plugin leaves lying about is not left to the user
     os.environ.update(environment)
     silence = os.open(os.devnull, os.O_RDWR)
     for standard in (1, 2):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sslzoo.checkpoint import load_checkpoint
 from sslzoo.interrupt import Interrupted
-from sslzoo.testing.conformance.children import Job
+from sslzoo.testing.conformance.children import Job, results
 from sslzoo.testing.conformance.subject import Subject
 from sslzoo.testing.conformance.views import Verdict, difference
 
@@ -29,9 +29,7 @@ _STILL = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 def check_resume(subject: Subject, folder: Path) -> Iterator[Verdict]:
     """A run, and one that is stopped by a signal and goes on in another process."""
     whole, stopped = folder / "whole", folder / "stopped"
-    jobs = [Job(_train, subject, whole, 0), Job(_train, subject, stopped, STOPPED_AFTER)]
-    for job in jobs:
-        job.result()
+    results([Job(_train, subject, whole, 0), Job(_train, subject, stopped, STOPPED_AFTER)])
     Job(_train, subject, stopped, 0).result()
     yield "resume", _other_run(whole, stopped)
 
@@ -51,8 +49,7 @@ def check_processes(subject: Subject, folder: Path) -> Iterator[Verdict]:
             "LOCAL_RANK": str(rank),
         }
         jobs.append(Job(_gradients, subject, folder / "two", environment=environment))
-    for job in jobs:
-        job.result()
+    results(jobs)
     yield "two-processes", _other_gradient(folder) or _other_buffers(folder / "two")
 
 
