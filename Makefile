@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow lint types check clean
+.PHONY: demo test test-slow lint types check zoo clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed            ## the main job on embedded data, without network
@@ -23,6 +23,9 @@ types: .venv/installed-dev
 	$(BIN)/mypy
 
 check: lint types test           ## what CI runs
+
+zoo: .venv/installed             ## every method at one small budget: benchmarks/zoo.md
+	$(BIN)/python benchmarks/zoo.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,220 @@
+"""Every method at one small budget, beside the untrained encoder: ``make zoo``.
+
+Each method is pretrained by its recipe ``small`` with the same encoder, image size, batch size and number of epochs on
+``cliparts``, with three seeds, then k-NN and linear probes are scored on the test split. ``zoo.json`` keeps one entry
+per method and seed, and an entry is made again only when the method's file, its recipe or the budget has changed.
+``zoo.md`` is the table, written from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from sslzoo.api import open_dataset, recipe_of
+from sslzoo.encoders import create_encoder
+from sslzoo.hub.load import load_encoder
+from sslzoo.pretraining import Training, settle
+from sslzoo.record import git_commit
+from sslzoo.registry import evaluations, methods
+from sslzoo.report import evaluate
+
+FOLDER = Path(__file__).parent
+UNTRAINED = "untrained"
+DATASET = "cliparts"
+BUDGET: dict[str, Any] = {
+    "dataset": f"{DATASET}[unlabeled]",
+    "validation": f"{DATASET}[test]",
+    "encoder": "test_resnet",
+    "image_size": 64,
+    "batch_size": 64,
+    "epochs": 10,
+    "precision": "bf16",
+    "threads": 1,
+    "workers": 0,
+    "log_every": 50,
+}
+SEEDS = (0, 1, 2)
+SCORES = {"knn": "k-NN", "linear_best": "linear, best layer", "linear_last": "linear, last layer"}
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Pretrain and score what has changed, and write the table."""
+
+    methods: tuple[str, ...] = ()
+    """Only these; all that are installed if not given."""
+    jobs: int = 2
+    """Runs at a time, one thread each."""
+
+
+def main() -> None:
+    """Bring zoo.json and zoo.md up to date."""
+    arguments = tyro.cli(Arguments, description=__doc__)
+    names = arguments.methods or [name for name in methods.names() if "small" in methods.load(name).recipes]
+    path = FOLDER / "zoo.json"
+    entries: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    due = [
+        (name, seed)
+        for seed in SEEDS
+        for name in (UNTRAINED, *names)
+        if entries.get(f"{name}-{seed}", {}).get("key") != key_of(name)
+    ]
+    with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(entry, name, seed): f"{name}-{seed}" for name, seed in due}
+        for future in as_completed(futures):
+            entries[futures[future]] = future.result()
+            path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+            (FOLDER / "zoo.md").write_text(table(entries))
+            print(futures[future], json.dumps(entries[futures[future]]["scores"]), flush=True)
+    (FOLDER / "zoo.md").write_text(table(entries))
+
+
+def key_of(name: str) -> str:
+    """What an entry depends on: the method's file, its configuration, and the budget."""
+    if name == UNTRAINED:
+        return _digest(BUDGET["encoder"], BUDGET["image_size"], DATASET)
+    method = methods.load(name)
+    config, own = recipe_of(method, "small")
+    source = Path(inspect.getfile(method)).read_text()
+    return _digest(source, asdict(replace(config, **BUDGET)), asdict(own))
+
+
+def entry(name: str, seed: int) -> dict[str, Any]:
+    """Pretrain with one seed and score the encoder."""
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"key": key_of(name), "commit": git_commit()}
+    if name == UNTRAINED:
+        encoder = create_encoder(BUDGET["encoder"], BUDGET["image_size"], seed=seed)
+        return found | {"scores": scores(encoder)}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder, "run")
+        began = time.monotonic()
+        before = pretrained(name, seed, run)
+        lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+        speed = statistics.median(line["samples_per_second"] for line in lines)
+        found |= {
+            "pretext": {"before": before, "after": lines[-1]["validation"]},
+            "feature_std": lines[-1].get("feature_std"),
+            "seconds": round(time.monotonic() - began),
+            "samples_per_second": round(speed),
+        }
+        return found | {"scores": scores(load_encoder(run))}
+
+
+def pretrained(name: str, seed: int, run: Path) -> dict[str, float]:
+    """Pretrain into ``run``; gives the pretext task's held-out scores before the first step: its chance level."""
+    method = methods.load(name)
+    config, own = recipe_of(method, "small")
+    config = replace(config, **BUDGET, seed=seed)
+    source, held_out = open_dataset(config.dataset), open_dataset(config.validation)
+    resolved, record = settle(method, own, config, source, run)
+    training = Training(method, own, config, resolved, source, held_out, record, run)
+    before = training.validate()
+    training.restore()
+    training.train()
+    training.finish()
+    return before
+
+
+def scores(encoder: torch.nn.Module) -> dict[str, float]:
+    """Balanced accuracy on the test split, by k-NN and by a linear probe of the best and of the last layer."""
+    train, test = (open_dataset(DATASET, split) for split in ("train", "test"))
+    found = {}
+    for name in ("knn", "linear"):
+        kind = evaluations.load(name)
+        found[name] = evaluate(kind(kind.Config()), encoder, train, test, model="zoo", baseline=False)
+    return {
+        "knn": found["knn"].metrics["balanced_accuracy"],
+        "linear_best": found["linear"].metrics["balanced_accuracy"],
+        "linear_last": found["linear"].details["layers"]["final"]["balanced_accuracy"],
+    }
+
+
+def table(entries: dict[str, Any]) -> str:
+    """The entries as Markdown: the best by k-NN first, the untrained encoder last."""
+    by_method: dict[str, list[dict[str, Any]]] = {}
+    for label in sorted(entries):
+        by_method.setdefault(label.rpartition("-")[0], []).append(entries[label])
+    untrained = by_method.pop(UNTRAINED, [])
+    ranked = sorted(by_method, key=lambda name: -_mean(by_method[name], "knn"))
+    lines = [HEAD.format(**BUDGET, seeds=len(SEEDS)), _line(COLUMNS), "|---" * len(COLUMNS) + "|"]
+    lines += [_row(name, by_method[name], untrained) for name in ranked]
+    lines.append(_line([f"*{UNTRAINED}*", "", *(_spread(untrained, score) for score in SCORES), "", "", "", ""]))
+    return "\n".join([*lines, ""])
+
+
+COLUMNS = ("method", "pretext: before → after", *SCORES.values(), "beats untrained", "feature std", "s", "samples/s")
+HEAD = """# The zoo at a small budget
+
+Written by `make zoo`. Every method by its recipe `small`, with {encoder} at {image_size} px, batches of {batch_size}
+and {epochs} epochs of {dataset}, on one thread in {precision}; mean ± standard deviation over {seeds} seeds. Scores are
+class-balanced accuracies in % on the test split. *Pretext* is the accuracy of the task itself on held-out pictures
+where it has one, else the loss; *before* is the untrained network's, its chance level. A method beats the untrained
+encoder in a score if the means differ by more than two standard deviations, the larger of the two. Seconds are those of
+pretraining on a shared machine; samples are pictures, however many views are made of one.
+"""
+
+
+def _row(name: str, found: list[dict[str, Any]], untrained: list[dict[str, Any]]) -> str:
+    better = [label for score, label in SCORES.items() if _beats(found, untrained, score)]
+    return _line(
+        [
+            f"`{name}`",
+            _pretext(found),
+            *(_spread(found, score) for score in SCORES),
+            ", ".join(better) or "**no**",
+            f"{statistics.mean(entry['feature_std'] or 0 for entry in found):.2f}",
+            f"{statistics.mean(entry['seconds'] for entry in found):.0f}",
+            f"{statistics.mean(entry['samples_per_second'] for entry in found):.0f}",
+        ]
+    )
+
+
+def _beats(found: list[dict[str, Any]], untrained: list[dict[str, Any]], score: str) -> bool:
+    if min(len(found), len(untrained)) < 2:
+        return False
+    deviation = max(statistics.stdev(entry["scores"][score] for entry in side) for side in (found, untrained))
+    return _mean(found, score) - _mean(untrained, score) > 2 * deviation
+
+
+def _pretext(found: list[dict[str, Any]]) -> str:
+    name = "accuracy" if "accuracy" in found[0]["pretext"]["after"] else "loss"
+    ends = [statistics.mean(entry["pretext"][end][name] for entry in found) for end in ("before", "after")]
+    shown = [f"{100 * end:.1f} %" if name == "accuracy" else f"{end:.3g}" for end in ends]
+    return f"{name} {shown[0]} → {shown[1]}"
+
+
+def _spread(found: list[dict[str, Any]], score: str) -> str:
+    values = [100 * entry["scores"][score] for entry in found]
+    deviation = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{deviation}" if values else ""
+
+
+def _mean(found: list[dict[str, Any]], score: str) -> float:
+    return statistics.mean(entry["scores"][score] for entry in found)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _digest(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps(parts, default=list, sort_keys=True).encode()).hexdigest()[:16]
+
+
+if __name__ == "__main__":
+    main()
