@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sysconfig
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from functools import cache
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any
 
 SECONDS = 300.0
@@ -79,11 +81,16 @@ def results(jobs: Sequence[Job]) -> list[Any]:
 
 def describe(error: BaseException) -> str:
     """An exception in one line, with the innermost place that is the plugin's rather than a library's."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [frame for frame in frames if frame.f_globals.get("__name__", "").partition(".")[0] not in _LIBRARIES]
+    own = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if not _is_a_librarys(frame)]
     place = f" ({os.path.basename(own[-1].f_code.co_filename)}:{own[-1].f_lineno})" if own else ""
     text = " ".join(str(error).split())
     return f"raises {type(error).__name__}: {text}{place}"
+
+
+def _is_a_librarys(frame: FrameType) -> bool:
+    path = frame.f_code.co_filename
+    standard = path.startswith(sysconfig.get_path("stdlib")) and "site-packages" not in path
+    return standard or frame.f_globals.get("__name__", "").partition(".")[0] in _LIBRARIES
 
 
 def _work(
