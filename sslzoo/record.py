@@ -9,7 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Iterable
 from dataclasses import asdict, fields
-from importlib.metadata import version
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def new_record(
             "pretrain": pretrain,
             "dataset": dataset,
             "environment": environment
-            | {"versions": versions(), "platform": platform.platform(), "git_commit": git_commit()},
+            | {"versions": versions() | plugin_version(info.name), "platform": platform.platform(), "git_commit": git_commit()},
             "command": command_line(info.name, method_config, config, defaults),
             "finished": False,
         }
@@ -148,6 +148,12 @@ def versions() -> dict[str, str]:
     """Versions of the packages that decide numbers."""
     ours = {"sslzoo": __version__, "python": platform.python_version()}
     return ours | {name: version(name) for name in PACKAGES}
+
+
+def plugin_version(method: str) -> dict[str, str]:
+    """Version of the package that declares a method; nothing for one that no package declares."""
+    found = entry_points(group="sslzoo.methods", name=method)
+    return {entry.dist.name: entry.dist.version for entry in found if entry.dist}
 
 
 def git_commit() -> str | None:

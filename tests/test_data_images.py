@@ -162,6 +162,13 @@ def test_arrays_become_tensors_with_channels_first() -> None:
     assert with_channels(array[:, :, 0], 1).shape == (1, 2, 3)
 
 
+def test_tensors_have_channels_first_already() -> None:
+    tensor = torch.arange(30, dtype=torch.uint8).reshape(5, 2, 3)
+    assert torch.equal(with_channels(tensor, 5), tensor)
+    with pytest.raises(UserError, match="5 channels, not 3"):
+        with_channels(tensor, 3)
+
+
 def test_a_wrong_number_of_channels_names_both() -> None:
     with pytest.raises(UserError, match="have 5 channels, not 3: use --channels 5"):
         with_channels(np.zeros((2, 2, 5), np.uint8), 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,15 @@ import pytest
 from sslzoo_plugins.context.rotation import Rotation, RotationConfig
 
 from sslzoo.config import PretrainConfig, UserError
-from sslzoo.record import check_same_run, command_line, new_record, public_name, read_record, write_record
+from sslzoo.record import (
+    check_same_run,
+    command_line,
+    new_record,
+    plugin_version,
+    public_name,
+    read_record,
+    write_record,
+)
 
 
 def record(config: PretrainConfig = Rotation.defaults, method_config: RotationConfig = RotationConfig()) -> dict:  # noqa: B008
@@ -38,6 +47,12 @@ def test_a_record_is_read_back_as_written(tmp_path: Path) -> None:
     write_record(tmp_path, begun)
     assert read_record(tmp_path) == begun
     assert begun["method"]["paper"]["year"] == 2018 and begun["environment"]["versions"]["torch"]
+
+
+def test_the_package_a_method_comes_from_is_recorded_with_its_version(install: Callable[..., Path]) -> None:
+    install("acme-ssl", {"sslzoo.methods": {"acme": "acme_ssl:Acme"}})
+    assert plugin_version("acme") == {"acme-ssl": "1.0"}
+    assert plugin_version("nobody") == {}
 
 
 def test_a_run_goes_on_with_its_own_settings_only(tmp_path: Path) -> None:

@@ -72,14 +72,18 @@ def decode_image(raw: bytes | str | Path, name: str) -> Image.Image:
         raise Unreadable(f"{name}: {_reason(error)}") from error
 
 
-def with_channels(image: Image.Image | np.ndarray, channels: int) -> Image.Image | Tensor:
+def with_channels(image: Image.Image | np.ndarray | Tensor, channels: int) -> Image.Image | Tensor:
     """The picture with 1 (grey), 3 (RGB) or 4 (RGBA) channels; an array (H, W, C) uint8 as a (C, H, W) tensor.
+
+    A tensor is (C, H, W) uint8 already.
 
     Transparent pictures are laid on white unless 4 channels are asked for. Sixteen bits are scaled to eight.
 
     Raises:
         UserError: if an array does not have ``channels`` channels of uint8, or a picture cannot have them.
     """
+    if isinstance(image, Tensor):
+        image = image.movedim(0, -1).numpy()
     if isinstance(image, np.ndarray):
         return _array_with_channels(image, channels)
     mode = _MODES.get(channels)

@@ -1,0 +1,1 @@
+"""A pretext method, a data set and an evaluation for sslzoo."""
