@@ -55,7 +55,8 @@ def new_record(
             "pretrain": pretrain,
             "dataset": dataset,
             "environment": environment
-            | {"versions": versions() | plugin_version(info.name), "platform": platform.platform(), "git_commit": git_commit()},
+            | {"platform": platform.platform(), "git_commit": git_commit()}
+            | {"versions": versions() | plugin_version(info.name)},
             "command": command_line(info.name, method_config, config, defaults),
             "finished": False,
         }
