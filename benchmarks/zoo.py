@@ -185,11 +185,12 @@ HEAD = """# The zoo at a small budget
 Written by `make zoo`. Every method by its recipe `small`, with {encoder} at {image_size} px, batches of {batch_size}
 and {epochs} epochs of {dataset}, on one thread in {precision}; mean ± standard deviation over seeds. Scores are
 class-balanced accuracies in % on the test split. *Pretext* is the accuracy of the task itself on held-out pictures
-where it has one, else the loss; *before* is the untrained network's, its chance level (not MoCo's, whose queue is
-random directions then, which any key is told from). A method beats the untrained encoder in a score if the means differ by more than two standard deviations, the larger of the two; with one seed
-nothing is said. Seconds are those of pretraining on a shared machine; samples are pictures, however many views are made
-of one. The recipes were chosen in a few tries on this data and this test split: the table is a receipt that the methods
-work at a small budget, not a comparison of what they can do.
+where it has one, else the loss; *before* is the untrained network's, its chance level (not MoCo's, whose queue then
+holds random directions, which any key is told from). A method beats the untrained encoder in a score if the means
+differ by more than two standard deviations, the larger of the two; with one seed nothing is said. Seconds are those of
+pretraining on a shared machine; samples are pictures, however many views are made of one. The recipes were chosen in a
+few tries on this data and this test split: the table is a receipt that the methods work at a small budget, not a
+comparison of what they can do.
 """
 
 
