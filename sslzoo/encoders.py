@@ -1,7 +1,7 @@
 """Timm encoders, and what is needed to build one again.
 
 An encoder is a timm model with ``num_classes=0``: images ``(B, C, H, W)`` in, features ``(B, D)`` out, where ``D`` is
-``encoder.num_features``. ``create_encoder`` gives it a description of *ours*: timm's own would be the supervised
+``feature_dim(encoder)``. ``create_encoder`` gives it a description of *ours*: timm's own would be the supervised
 weights' (their tag, licence and normalisation), which a from-scratch model must not carry.
 """
 
@@ -121,6 +121,11 @@ def spec_of(encoder: nn.Module) -> EncoderSpec:
             f"this {type(encoder).__name__} was not made by sslzoo.encoders, so it cannot be rebuilt by name"
         )
     return spec
+
+
+def feature_dim(encoder: nn.Module) -> int:
+    """D of the features (B, D): timm's ``num_features``, but for architectures whose head widens them (MobileNetV3)."""
+    return getattr(encoder, "head_hidden_size", None) or encoder.num_features  # type: ignore[return-value]
 
 
 def parse_encoder_args(args: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from sslzoo.config import PretrainConfig
-from sslzoo.encoders import InputSpec
+from sslzoo.encoders import InputSpec, feature_dim
 from sslzoo.taxonomy import MethodInfo, Paper
 from sslzoo.views import Batch, Sample, Views
 
@@ -62,7 +62,7 @@ class PretextMethod(nn.Module, ABC):
         """Build the heads around ``encoder``, which is given."""
         super().__init__()
         self.encoder = encoder
-        self.feature_dim: int = encoder.num_features  # type: ignore[assignment]
+        self.feature_dim = feature_dim(encoder)
         self.config = config
 
     @staticmethod

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sslzoo.config import UsageError
-from sslzoo.encoders import EncoderSpec, InputSpec, create_encoder, parse_encoder_args, spec_of
+from sslzoo.encoders import EncoderSpec, InputSpec, create_encoder, feature_dim, parse_encoder_args, spec_of
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,10 @@ def test_a_module_of_somewhere_else_has_no_spec() -> None:
 
 def test_equal_specs_are_equal() -> None:
     assert EncoderSpec("resnet18", InputSpec.square(64)) == EncoderSpec("resnet18", InputSpec.square(64))
+
+
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "mobilenetv3_small_050"])
+def test_the_length_of_features_is_known_before_there_are_any(architecture: str) -> None:
+    encoder = create_encoder(architecture, 32).eval()
+    with torch.no_grad():
+        assert encoder(torch.zeros(1, 3, 32, 32)).shape == (1, feature_dim(encoder))
