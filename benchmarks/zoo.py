@@ -21,10 +21,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 import tyro
 
 from sslzoo.api import open_dataset, recipe_of
+from sslzoo.config import PretrainConfig
 from sslzoo.encoders import create_encoder
 from sslzoo.hub.load import load_encoder
 from sslzoo.pretraining import Training, settle
@@ -47,6 +49,8 @@ BUDGET: dict[str, Any] = {
     "workers": 0,
     "log_every": 50,
 }
+TRANSFORMER = "test_vit"
+"""In place of the budget's encoder, for methods whose recipe has a transformer; its arguments are the recipe's."""
 SEEDS = (0, 1, 2)
 SCORES = {"knn": "k-NN", "linear_best": "linear, best layer", "linear_last": "linear, last layer"}
 
@@ -67,10 +71,11 @@ def main() -> None:
     names = arguments.methods or [name for name in methods.names() if "small" in methods.load(name).recipes]
     path = FOLDER / "zoo.json"
     entries: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    untrained = sorted({untrained_of(name) for name in names})
     due = [
         (name, seed)
         for seed in SEEDS
-        for name in (UNTRAINED, *names)
+        for name in (*untrained, *names)
         if entries.get(f"{name}-{seed}", {}).get("key") != key_of(name)
     ]
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
@@ -83,23 +88,35 @@ def main() -> None:
     (FOLDER / "zoo.md").write_text(table(entries))
 
 
+def recipe(name: str) -> tuple[PretrainConfig, Any]:
+    """A method's recipe at the budget."""
+    config, own = recipe_of(methods.load(name), "small")
+    pretrained_cfg = timm.get_pretrained_cfg(config.encoder)
+    transformer = pretrained_cfg is not None and pretrained_cfg.fixed_input_size
+    return replace(config, **BUDGET | ({"encoder": TRANSFORMER} if transformer else {})), own
+
+
+def untrained_of(name: str) -> str:
+    """What a method is to be compared with: ``untrained``, the encoder, and its arguments."""
+    config, _ = recipe(name)
+    return " ".join([UNTRAINED, config.encoder, *config.encoder_args])
+
+
 def key_of(name: str) -> str:
     """What an entry depends on: the method's file, its configuration, and the budget."""
-    if name == UNTRAINED:
-        return _digest(BUDGET["encoder"], BUDGET["image_size"], DATASET)
-    method = methods.load(name)
-    config, own = recipe_of(method, "small")
-    source = Path(inspect.getfile(method)).read_text()
-    return _digest(source, asdict(replace(config, **BUDGET)), asdict(own))
+    if name.startswith(UNTRAINED):
+        return _digest(name, BUDGET["image_size"], DATASET)
+    config, own = recipe(name)
+    return _digest(Path(inspect.getfile(methods.load(name))).read_text(), asdict(config), asdict(own))
 
 
 def entry(name: str, seed: int) -> dict[str, Any]:
     """Pretrain with one seed and score the encoder."""
     torch.set_num_threads(1)
     found: dict[str, Any] = {"key": key_of(name), "commit": git_commit()}
-    if name == UNTRAINED:
-        encoder = create_encoder(BUDGET["encoder"], BUDGET["image_size"], seed=seed)
-        return found | {"scores": scores(encoder)}
+    if name.startswith(UNTRAINED):
+        _, architecture, *args = name.split(" ")
+        return found | {"scores": scores(create_encoder(architecture, BUDGET["image_size"], args=args, seed=seed))}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder, "run")
         began = time.monotonic()
@@ -107,6 +124,7 @@ def entry(name: str, seed: int) -> dict[str, Any]:
         lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         speed = statistics.median(line["samples_per_second"] for line in lines)
         found |= {
+            "untrained": untrained_of(name),
             "pretext": {"before": before, "after": lines[-1]["validation"]},
             "feature_std": lines[-1].get("feature_std"),
             "seconds": round(time.monotonic() - began),
@@ -117,9 +135,8 @@ def entry(name: str, seed: int) -> dict[str, Any]:
 
 def pretrained(name: str, seed: int, run: Path) -> dict[str, float]:
     """Pretrain into ``run``; gives the pretext task's held-out scores before the first step: its chance level."""
-    method = methods.load(name)
-    config, own = recipe_of(method, "small")
-    config = replace(config, **BUDGET, seed=seed)
+    method, (config, own) = methods.load(name), recipe(name)
+    config = replace(config, seed=seed)
     source, held_out = open_dataset(config.dataset), open_dataset(config.validation)
     resolved, record = settle(method, own, config, source, run)
     training = Training(method, own, config, resolved, source, held_out, record, run)
@@ -149,24 +166,12 @@ def table(entries: dict[str, Any]) -> str:
     by_method: dict[str, list[dict[str, Any]]] = {}
     for label in sorted(entries):
         by_method.setdefault(label.rpartition("-")[0], []).append(entries[label])
-    untrained = by_method.pop(UNTRAINED, [])
+    untrained = {name: by_method.pop(name) for name in list(by_method) if name.startswith(UNTRAINED)}
     ranked = sorted(by_method, key=lambda name: -_mean(by_method[name], "knn"))
-    lines = [HEAD.format(**BUDGET), _line(COLUMNS), "|---" * len(COLUMNS) + "|"]
-    lines += [_row(name, by_method[name], untrained) for name in ranked]
-    lines.append(
-        _line(
-            [
-                f"*{UNTRAINED}*",
-                str(len(untrained)),
-                "",
-                *(_spread(untrained, score) for score in SCORES),
-                "",
-                "",
-                "",
-                "",
-            ]
-        )
-    )
+    lines = [HEAD.format(**BUDGET, transformer=TRANSFORMER), _line(COLUMNS), "|---" * len(COLUMNS) + "|"]
+    lines += [_row(name, by_method[name], untrained.get(by_method[name][0]["untrained"], [])) for name in ranked]
+    for name, found in untrained.items():
+        lines.append(_line([f"*{name}*", str(len(found)), "", *(_spread(found, score) for score in SCORES), *[""] * 4]))
     return "\n".join([*lines, ""])
 
 
@@ -182,15 +187,15 @@ COLUMNS = (
 )
 HEAD = """# The zoo at a small budget
 
-Written by `make zoo`. Every method by its recipe `small`, with {encoder} at {image_size} px, batches of {batch_size}
-and {epochs} epochs of {dataset}, on one thread in {precision}; mean ± standard deviation over seeds. Scores are
-class-balanced accuracies in % on the test split. *Pretext* is the accuracy of the task itself on held-out pictures
-where it has one, else the loss; *before* is the untrained network's, its chance level (not MoCo's, whose queue then
-holds random directions, which any key is told from). A method beats the untrained encoder in a score if the means
-differ by more than two standard deviations, the larger of the two; with one seed nothing is said. Seconds are those of
-pretraining on a shared machine; samples are pictures, however many views are made of one. The recipes were chosen in a
-few tries on this data and this test split: the table is a receipt that the methods work at a small budget, not a
-comparison of what they can do.
+Written by `make zoo`. Every method by its recipe `small`, with {encoder} ({transformer} where the method is for
+transformers, compared with that one untrained) at {image_size} px, batches of {batch_size} and {epochs} epochs of
+{dataset}, on one thread in {precision}; mean ± standard deviation over seeds. Scores are class-balanced accuracies in %
+on the test split. *Pretext* is the accuracy of the task itself on held-out pictures where it has one, else the loss;
+*before* is the untrained network's, its chance level (not MoCo's, whose queue then holds random directions, which any
+key is told from). A method beats the untrained encoder in a score if the means differ by more than two standard
+deviations, the larger of the two; with one seed nothing is said. Seconds are those of pretraining on a shared machine;
+samples are pictures, however many views are made of one. The recipes were chosen in a few tries on this data and this
+test split: the table is a receipt that the methods work at a small budget, not a comparison of what they can do.
 """
 
 
@@ -204,7 +209,9 @@ def _row(name: str, found: list[dict[str, Any]], untrained: list[dict[str, Any]]
             _pretext(found),
             *(_spread(found, score) for score in SCORES),
             ", ".join(better) or ("**no**" if told else ""),
-            f"{statistics.mean(entry['feature_std'] or 0 for entry in found):.2f}",
+            ""
+            if found[0]["feature_std"] is None
+            else f"{statistics.mean(entry['feature_std'] for entry in found):.2f}",
             f"{statistics.mean(entry['seconds'] for entry in found):.0f}",
             f"{statistics.mean(entry['samples_per_second'] for entry in found):.0f}",
         ]

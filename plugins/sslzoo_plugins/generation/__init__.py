@@ -1,0 +1,1 @@
+"""Methods that generate: pictures restored, completed, coloured, enlarged or made from nothing."""
