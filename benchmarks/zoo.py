@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -25,7 +26,7 @@ import timm
 import torch
 import tyro
 
-from sslzoo.api import open_dataset, recipe_of
+from sslzoo.api import default_out, open_dataset, recipe_of
 from sslzoo.config import PretrainConfig
 from sslzoo.encoders import create_encoder
 from sslzoo.hub.load import load_encoder
@@ -63,6 +64,8 @@ class Arguments:
     """Only these; all that are installed if not given."""
     jobs: int = 2
     """Runs at a time, one thread each."""
+    keep: Path | None = None
+    """Keep the runs here, each in ``<method>_<encoder>_<dataset>-<seed>``."""
 
 
 def main() -> None:
@@ -79,7 +82,7 @@ def main() -> None:
         if entries.get(f"{name}-{seed}", {}).get("key") != key_of(name)
     ]
     with ProcessPoolExecutor(arguments.jobs, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(entry, name, seed): f"{name}-{seed}" for name, seed in due}
+        futures = {pool.submit(entry, name, seed, arguments.keep): f"{name}-{seed}" for name, seed in due}
         for future in as_completed(futures):
             entries[futures[future]] = future.result()
             path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
@@ -110,25 +113,28 @@ def key_of(name: str) -> str:
     return _digest(Path(inspect.getfile(methods.load(name))).read_text(), asdict(config), asdict(own))
 
 
-def entry(name: str, seed: int) -> dict[str, Any]:
-    """Pretrain with one seed and score the encoder."""
+def entry(name: str, seed: int, keep: Path | None = None) -> dict[str, Any]:
+    """Pretrain with one seed and score the encoder; the run stays in ``keep``, if that is given."""
     torch.set_num_threads(1)
     found: dict[str, Any] = {"key": key_of(name), "commit": git_commit()}
     if name.startswith(UNTRAINED):
         _, architecture, *args = name.split(" ")
         return found | {"scores": scores(create_encoder(architecture, BUDGET["image_size"], args=args, seed=seed))}
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder, "run")
-        began = time.monotonic()
+        run = (keep or Path(folder)) / f"{default_out(name, recipe(name)[0]).name}-{seed}"
+        shutil.rmtree(run, ignore_errors=True)  # of a method as it was before it changed
+        began, worked = time.monotonic(), time.process_time()
         before = pretrained(name, seed, run)
+        seconds, worked = time.monotonic() - began, time.process_time() - worked
         lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-        speed = statistics.median(line["samples_per_second"] for line in lines)
+        shown = BUDGET["epochs"] * len(open_dataset(BUDGET["dataset"]))
         found |= {
             "untrained": untrained_of(name),
             "pretext": {"before": before, "after": lines[-1]["validation"]},
             "feature_std": lines[-1].get("feature_std"),
-            "seconds": round(time.monotonic() - began),
-            "samples_per_second": round(speed),
+            "seconds": round(seconds),
+            "cpu_seconds": round(worked),
+            "samples_per_cpu_second": round(shown / worked),
         }
         return found | {"scores": scores(load_encoder(run))}
 
@@ -171,7 +177,7 @@ def table(entries: dict[str, Any]) -> str:
     lines = [HEAD.format(**BUDGET, transformer=TRANSFORMER), _line(COLUMNS), "|---" * len(COLUMNS) + "|"]
     lines += [_row(name, by_method[name], untrained.get(by_method[name][0]["untrained"], [])) for name in ranked]
     for name, found in untrained.items():
-        lines.append(_line([f"*{name}*", str(len(found)), "", *(_spread(found, score) for score in SCORES), *[""] * 4]))
+        lines.append(_line([f"*{name}*", str(len(found)), "", *(_spread(found, score) for score in SCORES), *[""] * 5]))
     return "\n".join([*lines, ""])
 
 
@@ -182,8 +188,9 @@ COLUMNS = (
     *SCORES.values(),
     "beats untrained",
     "feature std",
-    "s",
-    "samples/s",
+    "wall s",
+    "CPU s",
+    "samples/CPU s",
 )
 HEAD = """# The zoo at a small budget
 
@@ -193,8 +200,9 @@ transformers, compared with that one untrained) at {image_size} px, batches of {
 on the test split. *Pretext* is the accuracy of the task itself on held-out pictures where it has one, else the loss;
 *before* is the untrained network's, its chance level (not MoCo's, whose queue then holds random directions, which any
 key is told from). A method beats the untrained encoder in a score if the means differ by more than two standard
-deviations, the larger of the two; with one seed nothing is said. Seconds are those of pretraining on a shared machine;
-samples are pictures, however many views are made of one. The recipes were chosen in a few tries on this data and this
+deviations, the larger of the two; with one seed nothing is said. Seconds are those of pretraining, its held-out scores
+and pictures included; other programs ran on the machine, which the wall clock counts and the processor's does not.
+Samples are pictures, however many views are made of one. The recipes were chosen in a few tries on this data and this
 test split: the table is a receipt that the methods work at a small budget, not a comparison of what they can do.
 """
 
@@ -209,11 +217,8 @@ def _row(name: str, found: list[dict[str, Any]], untrained: list[dict[str, Any]]
             _pretext(found),
             *(_spread(found, score) for score in SCORES),
             ", ".join(better) or ("**no**" if told else ""),
-            ""
-            if found[0]["feature_std"] is None
-            else f"{statistics.mean(entry['feature_std'] for entry in found):.2f}",
-            f"{statistics.mean(entry['seconds'] for entry in found):.0f}",
-            f"{statistics.mean(entry['samples_per_second'] for entry in found):.0f}",
+            "" if found[0]["feature_std"] is None else f"{_average(found, 'feature_std'):.2f}",
+            *(f"{_average(found, cost):.0f}" for cost in ("seconds", "cpu_seconds", "samples_per_cpu_second")),
         ]
     )
 
@@ -240,6 +245,10 @@ def _spread(found: list[dict[str, Any]], score: str) -> str:
 
 def _mean(found: list[dict[str, Any]], score: str) -> float:
     return statistics.mean(entry["scores"][score] for entry in found)
+
+
+def _average(found: list[dict[str, Any]], quantity: str) -> float:
+    return statistics.mean(entry[quantity] for entry in found)
 
 
 def _line(cells: Iterable[str]) -> str:
