@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sslzoo.card import write_card
+from sslzoo.card import draw_layers, write_card
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.source import Source
@@ -116,6 +116,7 @@ def evaluate(
         save_report(report, Path(out))
     elif (run / "run.json").exists():
         save_report(report, run / "evaluations")
+        draw_layers(asdict(report), run)
         write_card(run)
     return report
 

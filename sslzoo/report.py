@@ -39,7 +39,7 @@ class Report:
     """``name``, ``fingerprint``, ``samples``, and how many of them were ``readable`` (None if not told)."""
     test: dict[str, Any]
     metrics: dict[str, float]
-    """On the test split."""
+    """On the test split. The first stands for the whole."""
     baseline: dict[str, Any] | None
     """The untrained encoder's ``model``, ``metrics`` and ``details``."""
     selected: dict[str, Any]
@@ -98,7 +98,7 @@ def evaluate(
         config=_plain(asdict(evaluation.config)),
         train=_described(train, result, "train"),
         test=_described(test, result, "test"),
-        metrics=_plain(result.metrics),
+        metrics=_plain(dict(sorted(result.metrics.items(), key=lambda item: item[0] != evaluation.info.metric))),
         baseline=_plain(untrained),
         selected=_plain(result.selected),
         details=_plain(result.details),

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal
 
 from rich.console import Console
@@ -28,7 +29,7 @@ class Arguments:
     kind: Literal["methods", "evaluations", "datasets"] = "methods"
     """What to list."""
     category: str = ""
-    """Only methods of this category."""
+    """Only methods, or models, of this category."""
     check: bool = False
     """Import every plugin of every kind in another process, and say which cannot be used and why."""
     time_limit: float = IMPORT_SECONDS
@@ -37,12 +38,26 @@ class Arguments:
     """Machine-readable output."""
     markdown: bool = False
     """A Markdown table, as in the README."""
+    models: bool = False
+    """List released encoders instead, with sizes and scores: those of this checkout, or of --hub."""
+    hub: str = ""
+    """With --models: those of this organisation on the Hub, with the tag sslzoo."""
+    method: str = ""
+    """With --models: only those of this method."""
+    encoder: str = ""
+    """With --models: only those of this architecture."""
+    trained_on: str = ""
+    """With --models: only those of this data set."""
+    sort: str = "name"
+    """With --models: by name, method, encoder, dataset, parameters, bytes, or an evaluation's score such as knn."""
 
 
 def main(verb: str, words: list[str]) -> int:
     """List the plugins of one kind; with --check the exit code says whether all of every kind are usable."""
     arguments = parse(Arguments, words, "sslzoo list", "Every installed plugin, read without running any of them.")
     _refuse_nonsense(arguments)
+    if arguments.models:
+        return import_module("sslzoo.cli.models").list_models(arguments)
     plugins = [
         plugin
         for plugin in KINDS[arguments.kind].listed()
@@ -77,6 +92,12 @@ def _refuse_nonsense(arguments: Arguments) -> None:
         raise UsageError(f"only methods have a category; leave out --category or --kind {arguments.kind}")
     if arguments.category and arguments.category not in FAMILIES:
         raise UsageError(f"no category {arguments.category!r}; there are: {', '.join(FAMILIES)}")
+    if arguments.models and (arguments.check or arguments.kind != "methods"):
+        raise UsageError("--models lists encoders, --kind and --check are for plugins; leave out one of the two")
+    if not arguments.models:
+        for name in ("hub", "method", "encoder", "trained_on", "sort"):
+            if getattr(arguments, name) != getattr(Arguments, name):
+                raise UsageError(f"--{name.replace('_', '-')} is for encoders; add --models")
     if not arguments.time_limit > 0:
         raise UsageError(f"--time-limit is in seconds and above 0, not {arguments.time_limit:g}")
 

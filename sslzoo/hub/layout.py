@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from sslzoo.config import UserError
 from sslzoo.hub.timm_config import CONFIG
 from sslzoo.hub.weights import WEIGHTS
 
-ENCODER_FILES = (CONFIG, WEIGHTS, "README.md")
+CARD = "README.md"
+ENCODER_FILES = (CONFIG, WEIGHTS, CARD)
 """In the run's ``encoder/``, and at the root of the repository, where timm looks."""
 RUN_FILES = ("run.json", "log.jsonl")
-RUN_FOLDERS = {"evaluations": ".json", "figures": ".png"}
-"""At the same place in the run and in the repository. ``state/`` and ``heads.safetensors`` stay at home."""
+EVAL_RESULTS = ".eval_results"
+RUN_FOLDERS = {"evaluations": "*.json", "figures": "*.png", EVAL_RESULTS: "sslzoo-*.yaml"}
+"""At the same place in the run and in the repository. ``state/`` and ``heads.safetensors`` stay at home, and other
+people's results in ``.eval_results/`` are theirs."""
 
 
 def published_files(run: Path) -> dict[str, Path]:
@@ -27,8 +31,8 @@ def published_files(run: Path) -> dict[str, Path]:
     if missing := [name for name, path in files.items() if not path.is_file()]:
         raise UserError(f"{run}/encoder lacks {', '.join(missing)}; save the encoder and its card again")
     files |= {name: run / name for name in RUN_FILES if (run / name).is_file()}
-    for folder, suffix in RUN_FOLDERS.items():
-        files |= {f"{folder}/{path.name}": path for path in sorted((run / folder).glob(f"*{suffix}"))}
+    for folder, pattern in RUN_FOLDERS.items():
+        files |= {f"{folder}/{path.name}": path for path in sorted((run / folder).glob(pattern))}
     return files
 
 
@@ -37,7 +41,12 @@ def is_published(name: str) -> bool:
     folder, slash, rest = name.partition("/")
     if not slash:
         return name in ENCODER_FILES + RUN_FILES
-    return folder in RUN_FOLDERS and "/" not in rest and rest.endswith(RUN_FOLDERS[folder])
+    return folder in RUN_FOLDERS and "/" not in rest and fnmatchcase(rest, RUN_FOLDERS[folder])
+
+
+def encoder_folder(folder: Path) -> Path:
+    """Where timm's files lie: in ``encoder/`` of a run; in a repository's layout, in the folder itself."""
+    return folder / "encoder" if (folder / "encoder").is_dir() else folder
 
 
 def move_encoder_into_run(folder: Path) -> Path:

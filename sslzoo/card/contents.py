@@ -1,0 +1,105 @@
+"""What lies in the folder of a run, or of a repository that was made of one, and is told in its card."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from sslzoo.config import UserError
+from sslzoo.hub.layout import encoder_folder
+from sslzoo.hub.timm_config import read_config
+from sslzoo.hub.weights import weights_file
+
+_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+_METHOD: dict[str, Any] = {"category": "", "family": "", "modalities": [], "summary": "", "paper": None}
+_DATASET: dict[str, Any] = {"fingerprint": "", "license": None, "samples": None}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything as it was written; ``method`` and ``dataset`` with what old records lack."""
+
+    record: dict[str, Any]
+    method: dict[str, Any]
+    dataset: dict[str, Any]
+    config: dict[str, Any]
+    reports: dict[str, dict[str, Any]]
+    """By the name of the file, without ``.json``."""
+    figures: tuple[str, ...]
+    """Names in ``figures/``, without ``.png``."""
+    parameters: int
+    """Trained numbers in the weights: all but the statistics of batch norms."""
+    size: int
+    """Bytes of the weights."""
+
+    @property
+    def input_size(self) -> tuple[int, int, int]:
+        """Channels, height, width."""
+        channels, height, width = self.config["pretrained_cfg"]["input_size"]
+        return channels, height, width
+
+
+def read_contents(folder: Path) -> Contents:
+    """Read a run's folder, or that of a repository.
+
+    Raises:
+        UserError: if a file is missing, or is not what sslzoo writes.
+    """
+    record = _read_json(folder / "run.json", "method", "dataset", "pretrain")
+    for part in ("method", "dataset"):
+        if not isinstance(record[part], dict) or "name" not in record[part]:
+            raise UserError(f"{folder / 'run.json'} does not name its {part}; restore it")
+    encoder = encoder_folder(folder)
+    weights = weights_file(encoder)
+    return Contents(
+        record=record,
+        method=_METHOD | record["method"],
+        dataset=_DATASET | record["dataset"],
+        config=read_config(encoder),
+        reports={path.stem: _read_report(path) for path in sorted((folder / "evaluations").glob("*.json"))},
+        figures=tuple(path.stem for path in sorted((folder / "figures").glob("*.png"))),
+        parameters=_parameters(weights),
+        size=weights.stat().st_size,
+    )
+
+
+def headline(report: dict[str, Any]) -> str:
+    """The metric that stands for the whole: reports have it first."""
+    return next(iter(report["metrics"]))
+
+
+def untrained(report: dict[str, Any]) -> dict[str, float]:
+    """The metrics of the encoder with random weights; empty if it was not evaluated."""
+    return (report.get("baseline") or {}).get("metrics", {})
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    report = _read_json(path, "protocol", "metrics", "train", "test")
+    numbers = report["metrics"].values() if isinstance(report["metrics"], dict) else ()
+    if not numbers or not all(isinstance(number, (int, float)) for number in numbers):
+        raise UserError(f"{path} holds no metrics; evaluate again, or remove it")
+    return report
+
+
+def _read_json(path: Path, *keys: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error}); the card needs it: restore it") from error
+    if missing := [key for key in keys if not isinstance(found, dict) or key not in found]:
+        raise UserError(f"{path} lacks {', '.join(missing)}; the card needs it: restore it")
+    return found
+
+
+def _parameters(path: Path) -> int:
+    try:
+        with safe_open(path, framework="pt") as weights:
+            names = [name for name in weights.keys() if not name.endswith(_STATISTICS)]  # noqa: SIM118  it is no dict
+            return sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}); fetch or save it again") from error

@@ -1,0 +1,99 @@
+"""Reports, as the card and its metadata tell them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
+from huggingface_hub.utils import yaml_dump
+
+from sslzoo.card.contents import untrained
+from sslzoo.card.text import items, words
+from sslzoo.hub.names import hub_dataset, split_dataset
+
+
+def rows(report: dict[str, Any]) -> list[dict[str, str]]:
+    """Of the table of results, one per metric."""
+    baseline = untrained(report)
+    return [
+        {
+            "protocol": report["protocol"],
+            "data": report["test"]["name"],
+            "metric": words(metric),
+            "score": score(value),
+            "baseline": score(baseline[metric]) if metric in baseline else "–",
+        }
+        for metric, value in report["metrics"].items()
+    ]
+
+
+def protocol(report: dict[str, Any]) -> str:
+    """How an evaluation was done, in one line."""
+    chosen = dict(report.get("selected") or {})
+    rule = chosen.pop("rule", "")
+    parts = [f"fitted on {report['train']['name']}", items(report.get("config") or {})]
+    if chosen:
+        parts.append(f"chosen without the test data: {items(chosen)}")
+    return "; ".join(part for part in (*parts, rule) if part)
+
+
+def model_index(report: dict[str, Any]) -> list[EvalResult]:
+    """One per metric. Those on the same data are merged under the first name, so the protocol is in the metric's."""
+    dataset, config, split = split_dataset(report["test"]["name"])
+    baseline = untrained(report)
+    settings = {key: _compact(value) for key, value in (report.get("config") or {}).items()}
+    return [
+        EvalResult(
+            task_type="image-feature-extraction",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            dataset_config=config,
+            dataset_split=split,
+            dataset_revision=report["test"].get("fingerprint"),
+            metric_type=metric,
+            metric_name=f"{metric} ({report['protocol']})",
+            metric_value=number(value),
+            metric_args={
+                "protocol": report["protocol"],
+                "train": report["train"]["name"],
+                **settings,
+                **({"untrained_encoder": number(baseline[metric])} if metric in baseline else {}),
+            },
+        )
+        for metric, value in report["metrics"].items()
+    ]
+
+
+def eval_results(report: dict[str, Any]) -> str | None:
+    """The report as a file of the Hub's ``.eval_results/``; None if its data is not on the Hub.
+
+    The format (https://huggingface.co/docs/hub/eval-results) can name data sets of the Hub only, and the Hub shows
+    anything else as an error. ``model-index`` has all results.
+    """
+    name = report["test"]["name"]
+    dataset, config, split = split_dataset(name)
+    if not hub_dataset(name):
+        return None
+    baseline = untrained(report)
+    entries = []
+    for metric, value in report["metrics"].items():
+        notes = [f"{report['protocol']}: {words(metric)} on {split or 'the default split'}", protocol(report)]
+        if metric in baseline:
+            notes.append(f"the untrained encoder has {number(baseline[metric])}")
+        entries.append(EvalResultEntry(dataset, config or "default", number(value), notes="; ".join(notes)))
+    return yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
+
+
+def score(value: float) -> str:
+    """Shares as percent with one decimal; what is no share, as it is."""
+    return f"{100 * value:.1f} %" if 0 <= value <= 1 else f"{value:.4g}"
+
+
+def number(value: float) -> float:
+    """The same, for machines."""
+    return round(100 * value, 1) if 0 <= value <= 1 else float(f"{value:.4g}")
+
+
+def _compact(value: Any) -> Any:
+    """Long lists would fill the metadata, a line for each entry and metric."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
