@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from huggingface_hub import ModelCard
+import yaml
+from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
 from published_run import RECORD, REPORT, trained, write_run
 
-from sslzoo.card import SOURCE, render_card, write_card
-from sslzoo.config import UserError
+from sslzoo.card import SOURCE, difference, render_card, write_card
+from sslzoo.config import UsageError, UserError
+from sslzoo.hub.layout import move_encoder_into_run, published_files
 from sslzoo.hub.push import push
 from sslzoo.testing.loopback import LoopbackHub
 
@@ -49,6 +51,9 @@ def test_the_card_tells_the_task_the_recipe_the_data_and_the_results(run: Path) 
     assert "- **knn@1**: fitted on cliparts[train]; k 20, temperature 0.07\n" in text
     assert "![loss](figures/loss.png)" in text
     assert "## Intended use and limits" in text
+    assert "It was scored on cliparts[test] and nowhere else." in text
+    assert "```bibtex\n@misc{gidaris2018unsupervised,\n" in text
+    assert re.search(r"model with [\d,]+ parameters \(1\.5 MB\)", text)
     digest = json.loads((run / "encoder" / "config.json").read_text())["sslzoo"]["weights_sha256"]
     assert digest in text
 
@@ -71,6 +76,7 @@ def test_the_metadata_is_what_the_hub_filters_by(run: Path) -> None:
         ("shard.parquet", None),
         ("data/shard.parquet", None),
         ("cliparts[unlabeled]", None),
+        ("org/flowers:small[train[:10%]]", ["org/flowers"]),
     ],
 )
 def test_only_data_sets_of_the_hub_are_linked(run: Path, name: str, expected: list[str] | None) -> None:
@@ -104,6 +110,80 @@ def test_results_on_the_same_data_keep_their_protocols_apart(run: Path) -> None:
     assert "| linear@2 | cliparts[test] | top5 | 90.0 % | – |" in card.content
 
 
+def test_results_on_data_of_the_hub_are_published_in_its_own_format(run: Path) -> None:
+    test = REPORT["test"] | {"name": "org/flowers:small[test]"}
+    report(run, "linear", protocol="linear@2", test=test, metrics={"accuracy": 0.5, "rank": 37.25}, config={"folds": 5})
+    write_card(run, "tester/x")
+    assert [path.name for path in (run / ".eval_results").iterdir()] == ["sslzoo-linear.yaml"], (
+        "cliparts is no data set of the Hub"
+    )
+    assert parse_eval_result_entries(yaml.safe_load((run / ".eval_results" / "sslzoo-linear.yaml").read_text())) == [
+        EvalResultEntry(
+            "org/flowers",
+            "small",
+            50.0,
+            notes="linear@2: accuracy on test; fitted on cliparts[train]; folds 5; the untrained encoder has 36.1",
+        ),
+        EvalResultEntry(
+            "org/flowers", "small", 37.25, notes="linear@2: rank on test; fitted on cliparts[train]; folds 5"
+        ),
+    ]
+    assert ".eval_results/sslzoo-linear.yaml" in published_files(run)
+    (run / ".eval_results" / "theirs.yaml").write_text("[]")
+    (run / "evaluations" / "linear.json").unlink()
+    write_card(run, "tester/x")
+    assert [path.name for path in (run / ".eval_results").iterdir()] == ["theirs.yaml"]
+    assert not any("theirs" in name for name in published_files(run))
+
+
+def test_the_limits_are_those_of_this_encoder(run: Path) -> None:
+    text = render_card(run)
+    assert "it saw 4,400 samples (ImageNet-1k has 291 times as many) and has " in text
+    assert "It was trained at 32 × 32 pixels and 3 channels" in text and "no better than random" not in text
+    record(run, dataset=RECORD["dataset"] | {"samples": 1_281_167})
+    report(run, "knn", metrics={"accuracy": 0.3})
+    text = render_card(run)
+    assert "samples (ImageNet" not in text and "parameters (a ResNet-50 has" in text
+    assert "By knn@1 it is no better than random weights: accuracy 30.0 % against 36.1 %." in text
+
+
+def test_what_the_method_draws_is_shown_with_the_task(run: Path) -> None:
+    for name in ("pretraining", "illustration", "my_other"):
+        (run / "figures" / f"{name}.png").write_bytes((run / "figures" / "loss.png").read_bytes())
+    text = render_card(run)
+    places = [text.index(f"figures/{name}.png") for name in ("illustration", "pretraining", "my_other")]
+    task, recipe = text.index("## The pretext task"), text.index("## Recipe")
+    assert task < places[0] < places[1] < recipe < places[2]
+
+
+def test_a_card_is_rendered_alike_from_a_run_and_from_a_repository(run: Path, tmp_path: Path) -> None:
+    test = REPORT["test"] | {"name": "org/flowers[test]"}
+    report(run, "linear", protocol="linear@2", test=test)
+    write_card(run, "tester/x")
+    repository = tmp_path / "repository"
+    for name, path in published_files(run).items():
+        (repository / name).parent.mkdir(parents=True, exist_ok=True)
+        (repository / name).write_bytes(path.read_bytes())
+    assert difference(repository, "tester/x") == "" == difference(run, "tester/x")
+    assert '-encoder = sslzoo.load_encoder("hf-hub:tester/x")' in difference(repository, "tester/y").splitlines()
+    (repository / ".eval_results" / "sslzoo-linear.yaml").unlink()
+    (repository / ".eval_results" / "sslzoo-old.yaml").write_text("- old\n")
+    found = difference(repository, "tester/x").splitlines()
+    assert "+++ .eval_results/sslzoo-linear.yaml (fresh)" in found and "-- old" in found
+    assert write_card(repository, "tester/x") == repository / "README.md"
+    assert difference(repository, "tester/x") == ""
+    move_encoder_into_run(repository)
+    assert difference(repository, "tester/x") == ""
+
+
+def test_a_card_names_no_impossible_repository(tmp_path: Path) -> None:
+    run = write_run(tmp_path / 'my "best" run--7 ')
+    assert 'hf-hub:ORG/my-best-run-7"' in render_card(run)
+    for name in ('a/b"c', "a/b/c", "a--b/c"):
+        with pytest.raises(UsageError, match="cannot name a model"):
+            render_card(run, name)
+
+
 def test_what_is_no_share_is_not_a_percentage(run: Path) -> None:
     report(run, "rank", protocol="rank@1", metrics={"rank": 37.25}, baseline=None, selected={"layer": "layer3"})
     text = render_card(run)
@@ -126,12 +206,17 @@ def test_a_bar_record_is_enough(run: Path) -> None:
         "method": method,
         "dataset": {"name": "folder:a|b", "fingerprint": "", "license": None, "samples": None},
     }
-    for key in ("environment", "seconds", "steps"):
+    for key in ("environment", "seconds", "steps", "command", "format", "id"):
         del lean[key]
     (run / "run.json").write_text(json.dumps(lean))
     text = render_card(run)
     assert "| Licence | not stated |" in text and "| Samples | not known |" in text and "folder:a\\|b" in text
-    assert "| Paper |" not in text
+    assert "| Paper |" not in text and "## Citation" not in text and "```bash" not in text
+    assert "\nNot recorded.\n" in text
+    (run / "run.json").write_text(
+        json.dumps({"method": {"name": "mine"}, "dataset": {"name": "folder:a"}, "pretrain": {}, "finished": True})
+    )
+    assert "by the method **mine** on folder:a." in render_card(run)
 
 
 def test_the_card_tells_the_normalisation_of_any_channels(tmp_path: Path) -> None:
@@ -154,6 +239,14 @@ def test_a_run_that_cannot_be_read_is_one_line(run: Path) -> None:
     (run / "evaluations" / "knn.json").write_text("{")
     with pytest.raises(UserError, match=r"knn\.json cannot be read"):
         render_card(run)
+    (run / "evaluations" / "knn.json").write_text(json.dumps(REPORT | {"metrics": {"accuracy": "high"}}))
+    with pytest.raises(UserError, match=r"knn\.json holds no metrics"):
+        render_card(run)
+    (run / "evaluations" / "knn.json").unlink()
+    for lacking in ([], {"method": {}}, {"method": [], "dataset": {}, "pretrain": {}}):
+        (run / "run.json").write_text(json.dumps(lacking))
+        with pytest.raises(UserError, match=r"run\.json (lacks|does not name its) "):
+            write_card(run)
     (run / "run.json").unlink()
     with pytest.raises(UserError, match=r"run\.json cannot be read"):
         write_card(run)

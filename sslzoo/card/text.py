@@ -15,17 +15,15 @@ def plain(value: object) -> str:
 
 
 def code(value: object) -> str:
-    """One line of code."""
-    text = _one_line(value).replace("|", "\\|")
-    fence = "`" * (1 + _longest_run(text))
-    pad = " " if "`" in text else ""
-    return f"{fence}{pad}{text}{pad}{fence}" if text else "not known"
+    """A digest or a name as code; anything else is no such thing, and stays text."""
+    text = _one_line(value)
+    return f"`{text}`" if re.fullmatch(r"[\w.:@/+-]+", text) else plain(text) or "not known"
 
 
 def block(value: object, language: str) -> str:
     """Lines of code, fenced."""
     text = str(value)
-    fence = "`" * max(3, 1 + _longest_run(text))
+    fence = "`" * max(3, 1 + max(map(len, re.findall(r"`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 
 
@@ -68,7 +66,3 @@ def _value(value: Any) -> str:
 
 def _one_line(value: object) -> str:
     return " ".join(str(value).split())
-
-
-def _longest_run(text: str) -> int:
-    return max(map(len, re.findall(r"`+", text)), default=0)
