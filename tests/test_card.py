@@ -242,7 +242,14 @@ def test_a_run_that_cannot_be_read_is_one_line(run: Path) -> None:
     (run / "evaluations" / "knn.json").write_text(json.dumps(REPORT | {"metrics": {"accuracy": "high"}}))
     with pytest.raises(UserError, match=r"knn\.json holds no metrics"):
         render_card(run)
+    (run / "evaluations" / "knn.json").write_text(json.dumps(REPORT | {"test": {"fingerprint": "aa"}}))
+    with pytest.raises(UserError, match=r"knn\.json does not name its test data"):
+        render_card(run)
     (run / "evaluations" / "knn.json").unlink()
+    for changes in ({"method": RECORD["method"] | {"paper": {"title": "?"}}}, {"environment": []}, {"pretrain": []}):
+        record(run, **changes)
+        with pytest.raises(UserError, match=r"run\.json has a \w+ that sslzoo did not write"):
+            render_card(run)
     for lacking in ([], {"method": {}}, {"method": [], "dataset": {}, "pretrain": {}}):
         (run / "run.json").write_text(json.dumps(lacking))
         with pytest.raises(UserError, match=r"run\.json (lacks|does not name its) "):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import matplotlib.image
 import pytest
 from published_run import REPORT, write_run
 
+import sslzoo
 from sslzoo.card import draw_layers, render_card
 from sslzoo.card.layer_curve import layer_figure
 
@@ -70,3 +72,12 @@ def test_the_card_shows_it_among_the_results(report: dict[str, Any], tmp_path: P
     results = text[text.index("## Results") : text.index("## Intended use")]
     assert "](figures/linear_layers.png)" in results and "linear layers: the score of each layer" in results
     assert draw_layers(REPORT, run) is None
+
+
+def test_evaluating_a_run_draws_it_and_puts_it_into_the_card(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    settings: dict[str, Any] = {"train_split": "train[:200]", "test_split": "test[:50]", "strengths": (0.1,)}
+    sslzoo.evaluate("linear", run, "cliparts", **settings)
+    assert (run / "figures" / "linear_layers.png").is_file()
+    assert "](figures/linear_layers.png)" in (run / "encoder" / "README.md").read_text()
+    assert layer_figure(json.loads((run / "evaluations" / "linear.json").read_text())) is not None

@@ -17,7 +17,7 @@ def bibtex(paper: dict[str, Any]) -> str:
     lines = [
         f"@misc{{{_key(names[0], year, str(paper['title']))},",
         f"  author = {{{authors}}},",
-        f"  title = \"{{{_plain(paper['title'])}}}\",",  # braces keep capitals
+        f'  title = "{{{_plain(paper["title"])}}}",',  # braces keep capitals
         f"  howpublished = {{{_plain(paper['venue'])}}},",
         f"  year = {{{year}}},",
         f"  url = {{{_plain(paper['url'])}}}",

@@ -17,6 +17,7 @@ from sslzoo.hub.weights import weights_file
 
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _METHOD: dict[str, Any] = {"category": "", "family": "", "modalities": [], "summary": "", "paper": None}
+_PAPER = {"authors", "title", "venue", "year", "url"}
 _DATASET: dict[str, Any] = {"fingerprint": "", "license": None, "samples": None}
 
 
@@ -54,6 +55,11 @@ def read_contents(folder: Path) -> Contents:
     for part in ("method", "dataset"):
         if not isinstance(record[part], dict) or "name" not in record[part]:
             raise UserError(f"{folder / 'run.json'} does not name its {part}; restore it")
+    paper = record["method"].get("paper") or dict.fromkeys(_PAPER)
+    told = {"pretrain": record["pretrain"], "environment": record.get("environment", {}), "paper": paper}
+    for part, value in told.items():
+        if not isinstance(value, dict) or part == "paper" and not value.keys() >= _PAPER:
+            raise UserError(f"{folder / 'run.json'} has a {part} that sslzoo did not write; restore it")
     encoder = encoder_folder(folder)
     weights = weights_file(encoder)
     return Contents(
@@ -75,15 +81,23 @@ def headline(report: dict[str, Any]) -> str:
 
 def untrained(report: dict[str, Any]) -> dict[str, float]:
     """The metrics of the encoder with random weights; empty if it was not evaluated."""
-    return (report.get("baseline") or {}).get("metrics", {})
+    baseline = report.get("baseline")
+    metrics = baseline.get("metrics") if isinstance(baseline, dict) else None
+    return metrics if isinstance(metrics, dict) and _are_numbers(metrics) else {}
 
 
 def _read_report(path: Path) -> dict[str, Any]:
     report = _read_json(path, "protocol", "metrics", "train", "test")
-    numbers = report["metrics"].values() if isinstance(report["metrics"], dict) else ()
-    if not numbers or not all(isinstance(number, (int, float)) for number in numbers):
+    if not isinstance(report["metrics"], dict) or not report["metrics"] or not _are_numbers(report["metrics"]):
         raise UserError(f"{path} holds no metrics; evaluate again, or remove it")
+    for part in ("train", "test"):
+        if not isinstance(report[part], dict) or not isinstance(report[part].get("name"), str):
+            raise UserError(f"{path} does not name its {part} data; evaluate again, or remove it")
     return report
+
+
+def _are_numbers(metrics: dict[str, Any]) -> bool:
+    return all(isinstance(number, (int, float)) for number in metrics.values())
 
 
 def _read_json(path: Path, *keys: str) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def difference(run: Path, repo_id: str | None = None) -> str:
     found: list[str] = []
     for name in names:
         path = _place(run, name)
-        old = path.read_text(encoding="utf-8") if path.is_file() else ""
+        old = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         found += difflib.unified_diff(
             old.splitlines(True), fresh.get(name, "").splitlines(True), f"{name} (there)", f"{name} (fresh)"
         )
