@@ -29,7 +29,7 @@ UNTESTED = (
 def _scale(contents: Contents) -> Iterator[str]:
     samples = contents.dataset["samples"]
     found = []
-    if samples and IMAGENET / samples >= _SMALL:
+    if isinstance(samples, int) and samples > 0 and IMAGENET / samples >= _SMALL:
         found.append(f"saw {samples:,} samples (ImageNet-1k has {IMAGENET / samples:,.0f} times as many)")
     if RESNET50 / contents.parameters >= _SMALL:
         times = RESNET50 / contents.parameters

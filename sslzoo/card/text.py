@@ -45,8 +45,8 @@ def items(values: dict[str, Any]) -> str:
     return ", ".join(f"{words(key)} {_value(value)}" for key, value in values.items())
 
 
-def thousands(number: int | None) -> str:
-    return "not known" if number is None else f"{number:,}"
+def thousands(number: Any) -> str:
+    return f"{number:,}" if isinstance(number, int) else "not known"
 
 
 def duration(seconds: float) -> str:
