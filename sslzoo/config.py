@@ -90,6 +90,8 @@ class PretrainConfig:
     """Trouble that ends the run, and is else only reported: a loss that is not finite, or also collapsed features."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also send the log there."""
+    illustrate: bool = False
+    """After each epoch, draw in figures/illustration.png what the method makes of a few held-out pictures."""
 
 
 SMALL: Mapping[str, Any] = {

@@ -3,41 +3,87 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-INK, ACCENT, SECOND = "#22303c", "#2f6f9f", "#d1783c"
+from sslzoo.checkpoint import atomic_write
+
+INK, ACCENT, SECOND, FRAME = "#22303c", "#2f6f9f", "#d1783c", "#d5dade"
+DPI = 100
+LEAST, MOST = 96, 256
+"""Pixels of a picture's longer side in a figure."""
+MARGIN, GAP, LINE = 20, 8, 22
+CURVES, LEFT, FOOT = 260, 80, 50
+"""Pixels: height of the curves, and room for the numbers beside and below them."""
+WIDTH = 900
+"""Pixels of a figure, at least."""
 
 
-def pretraining_figure(log: Path, pictures: dict[str, Tensor], title: str, columns: int = 8) -> Figure:
+def pretraining_figure(log: Path, pictures: Mapping[str, Tensor], title: str, columns: int = 8) -> Figure:
     """The loss curve of a log.jsonl and, above it, one row of images per entry of ``pictures``.
 
     ``pictures`` maps a row's title to (N, C, H, W) in [0, 1]; at most ``columns`` of N are shown.
     """
-    rows = len(pictures)
-    figure = Figure(figsize=(9, 1.25 * rows + 2.9), layout="constrained", facecolor="white")
-    figure.suptitle(title, color=INK, fontsize=12)
-    grid = figure.add_gridspec(rows + 1, columns, height_ratios=[1.0] * rows + [2.0])
-    for row, (name, images) in enumerate(pictures.items()):
-        for column, image in enumerate(images[:columns]):
-            axes = figure.add_subplot(grid[row, column])
-            axes.imshow(image.float().permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
-            axes.set_xticks([])
-            axes.set_yticks([])
-            axes.spines[:].set_color("#d5dade")
-            if column == 0:
-                axes.set_title(name, loc="left", fontsize=9, color=INK)
-    _draw_curves(figure.add_subplot(grid[rows, :]), [json.loads(line) for line in log.read_text().splitlines()])
+    figure = _page(pictures, [title], columns, below=CURVES + FOOT)
+    width, height = figure.get_size_inches() * DPI
+    curves = figure.add_axes((LEFT / width, FOOT / height, (width - LEFT - MARGIN) / width, (CURVES - LINE) / height))
+    _draw_curves(curves, [json.loads(line) for line in log.read_text().splitlines()])
     return figure
 
 
+def illustration_sheet(pictures: Mapping[str, Tensor], title: str, caption: str, columns: int = 8) -> Figure:
+    """One row of images per entry of ``pictures``, as in ``pretraining_figure``, under a title and a caption."""
+    return _page(pictures, [title, caption], columns)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG that is the same for the same figure."""
+    """Write a PNG that is the same for the same figure, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def _page(pictures: Mapping[str, Tensor], heading: Sequence[str], columns: int, below: int = 0) -> Figure:
+    """Lines of text, rows of images each under its title, and ``below`` pixels that are left free.
+
+    A pixel of a small image becomes a square of whole pixels, so nothing is smoothed; a row's title takes no room from
+    its images.
+    """
+    rows = {title: [_shown(image) for image in images[:columns]] for title, images in pictures.items()}
+    sizes = [size for row in rows.values() for _, size in row]
+    pitch = max((width for width, _ in sizes), default=0) + GAP
+    width = max(WIDTH, 2 * MARGIN - GAP + pitch * max(map(len, rows.values()), default=0))
+    heights = [LINE + max(height for _, (_, height) in row) + GAP for row in rows.values()]
+    height = 2 * MARGIN + LINE * len(heading) + sum(heights) + below
+
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    for number, text in enumerate(heading):
+        at = 1 - (MARGIN + LINE * number) / height
+        figure.text(MARGIN / width, at, text, color=INK, fontsize=10 if number else 12, va="top")
+    bottom = height - MARGIN - LINE * len(heading)
+    for (title, row), row_height in zip(rows.items(), heights, strict=True):
+        figure.text(MARGIN / width, (bottom - LINE + 4) / height, title, color=INK, fontsize=9, va="bottom")
+        for column, (image, (wide, high)) in enumerate(row):
+            left, low = MARGIN + column * pitch, bottom - LINE - high
+            axes = figure.add_axes((left / width, low / height, wide / width, high / height), xticks=[], yticks=[])
+            smoothing = "nearest" if wide >= image.shape[1] else "auto"
+            axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation=smoothing)
+            axes.spines[:].set_color(FRAME)
+        bottom -= row_height
+    return figure
+
+
+def _shown(image: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """(C, H, W) as matplotlib takes it, and its width and height in a figure."""
+    height, width = image.shape[1:]
+    side = max(height, width)
+    scale = math.ceil(LEAST / side) if side <= MOST else MOST / side
+    return image.float().permute(1, 2, 0).squeeze(-1), (round(width * scale), round(height * scale))
 
 
 def _draw_curves(axes: Axes, lines: list[dict]) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from sslzoo.card import write_card
 from sslzoo.checkpoint import atomic_write
-from sslzoo.figures import pretraining_figure, save_figure
+from sslzoo.config import UsageError
+from sslzoo.figures import illustration_sheet, pretraining_figure, save_figure
 from sslzoo.hub.folder import save_encoder
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.record import write_record
@@ -28,11 +29,42 @@ def hand_over(method: PretextMethod, encoder: nn.Module, record: dict[str, Any],
 
 def draw(method: PretextMethod, record: dict[str, Any], out: Path, batch: Batch) -> None:
     """One figure: the method's own pictures, where it has any, and the loss curve."""
+    figure = pretraining_figure(out / "log.jsonl", illustrations(method, batch), _title(record))
+    save_figure(figure, out / "figures" / "pretraining.png")
+
+
+@torch.no_grad()
+def illustrations(method: PretextMethod, batch: Batch) -> dict[str, Tensor]:
+    """What the method draws of a batch, which leaves it as it was."""
+    training = method.training
     method.eval()
-    with torch.no_grad():
-        pictures = {title: images.cpu() for title, images in method.illustrate(batch).items()}
-    title = f"{record['method']['name']}: {record['method']['summary']}"
-    save_figure(pretraining_figure(out / "log.jsonl", pictures, title), out / "figures" / "pretraining.png")
+    pictures = {title: images.cpu() for title, images in method.illustrate(batch).items()}
+    method.train(training)
+    return pictures
+
+
+def _title(record: dict[str, Any]) -> str:
+    return f"{record['method']['name']}: {record['method']['summary']}"
+
+
+class Sheet:
+    """What the method makes of a few samples, drawn again and again: one can watch it learn."""
+
+    def __init__(self, method: PretextMethod, record: dict[str, Any], out: Path, batch: Batch) -> None:
+        """
+        Raises:
+            UsageError: if the method has nothing to draw.
+        """
+        self.method, self.title, self.batch = method, _title(record), batch
+        self.path = out / "figures" / "illustration.png"
+        if not illustrations(method, batch):
+            raise UsageError(f"{record['method']['name']} has nothing to draw: leave out --illustrate")
+
+    def draw(self, when: str, scores: dict[str, float]) -> None:
+        """The pictures as they are now, under the loss that ``scores`` has: the held-out one, if it is there."""
+        loss = "held-out loss" if "held-out loss" in scores else "loss"
+        caption = f"{when}: {loss} {scores[loss]:.4g}"
+        save_figure(illustration_sheet(illustrations(self.method, self.batch), self.title, caption), self.path)
 
 
 def save_heads(method: PretextMethod, path: Path) -> None:

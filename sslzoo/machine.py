@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from accelerate.state import AcceleratorState
+from torch import nn
 
 from sslzoo.config import PretrainConfig, UsageError
 
@@ -100,3 +101,9 @@ def start_accelerator(config: PretrainConfig, resolved: Resolved, out: Path) -> 
         settings = {name: value for name, value in asdict(config).items() if not isinstance(value, tuple)}
         accelerator.init_trackers("sslzoo", config=settings)
     return accelerator
+
+
+def splits_batch_statistics(accelerator: Accelerator, method: nn.Module) -> bool:
+    """Whether several processes make another computation than one: batch norm sees a part of the batch only."""
+    layers = (module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return accelerator.num_processes > 1 and any(not isinstance(layer, nn.SyncBatchNorm) for layer in layers)

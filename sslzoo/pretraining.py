@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.batches import Batches
@@ -17,10 +16,10 @@ from sslzoo.data.source import Source
 from sslzoo.data.stream import Stream
 from sslzoo.display import Display
 from sslzoo.encoders import create_encoder, spec_of
-from sslzoo.handover import hand_over
+from sslzoo.handover import Sheet, hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
 from sslzoo.log import Log, Spread, Trouble, Watch
-from sslzoo.machine import Resolved, join_processes, resolve, start_accelerator
+from sslzoo.machine import Resolved, join_processes, resolve, splits_batch_statistics, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
 from sslzoo.nn.schedules import rate_factor
@@ -111,6 +110,7 @@ class Training:
         method.on_start(self.run)
         self.average = frozen_copy(method.trained_encoder()) if config.ema else None
         self.watch = Watch()
+        self.sheet = Sheet(method, record, out, self.batches.shown()) if config.illustrate else None
 
     # A run is its folder.
 
@@ -251,6 +251,9 @@ class Training:
         if ended:
             held_out = {f"held-out {name}": value for name, value in line.get("validation", {}).items()}
             self.display.epoch(epoch + 1, self.config.epochs, scores | held_out, speed)
+            if self.sheet is not None and self.accelerator.is_main_process:
+                when = f"epoch {epoch + 1} of {self.config.epochs}, step {progress.step}"
+                self.sheet.draw(when, scores | held_out)
         self.batches.share_tally()
         self.heed(self.watch.trouble(self.accelerator))
         self.heed(self.spread.trouble(progress.step, scores.get("feature_std")))
@@ -287,12 +290,6 @@ class Training:
             hand_over(self.method, encoder, self.record, self.out, self.batches.shown())
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
-
-
-def splits_batch_statistics(accelerator: Accelerator, method: nn.Module) -> bool:
-    """Whether several processes make another computation than one: batch norm sees a part of the batch only."""
-    layers = (module for module in method.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    return accelerator.num_processes > 1 and any(not isinstance(layer, nn.SyncBatchNorm) for layer in layers)
 
 
 def seed_everything(seed: int, *purpose: int | str) -> None:

@@ -19,7 +19,7 @@ from sslzoo.config import PretrainConfig, UserError
 from sslzoo.taxonomy import MethodInfo
 
 FORMAT = 1
-FREE = ("workers", "save_every", "log_every", "tracker", "stop_on")
+FREE = ("workers", "save_every", "log_every", "tracker", "stop_on", "illustrate")
 """Settings that may change when a run goes on: they do not change what is computed."""
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "datasets", "huggingface-hub", "safetensors")
 
