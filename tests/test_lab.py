@@ -10,7 +10,7 @@ from torch import Tensor
 from view_samples import colors
 
 from sslzoo.nn.color_bins import GRID, NEIGHBOURS, SIGMA, ColorBins, annealed_mean, gamut_bins, soft_cross_entropy
-from sslzoo.views.lab import lab_to_rgb, only_colors, only_lightness, rgb_to_lab
+from sslzoo.views.lab import lab_to_rgb, only_colors, only_lightness, paled, rgb_to_lab
 
 PUBLISHED = {  # of sRGB under D65, as calculators of colour print them
     (0, 0, 0): (0, 0, 0),
@@ -75,6 +75,25 @@ def test_greys_have_no_colour() -> None:
 def test_colours_beyond_rgb_are_cut_off() -> None:
     assert torch.equal(lab_to_rgb(torch.tensor([50.0, 0, 200])[None, :, None, None]).amin(), torch.tensor(0.0))
     assert torch.equal(lab_to_rgb(torch.tensor([99.0, 90, 0])[None, :, None, None]).amax(), torch.tensor(1.0))
+
+
+def test_colours_beyond_rgb_grow_paler_at_the_same_lightness_and_hue() -> None:
+    draw = torch.Generator().manual_seed(0)
+    lightness = torch.linspace(0, 100, 21)[None, None, :, None].expand(8, 1, 21, 30)
+    wanted = torch.cat([lightness, 240 * torch.rand(8, 2, 21, 30, generator=draw) - 120], dim=1)
+    pale = paled(wanted)
+    shown = rgb_to_lab(lab_to_rgb(pale))
+    torch.testing.assert_close(shown[:, 0], wanted[:, 0], rtol=0, atol=0.5)
+    torch.testing.assert_close(shown[:, 1:], pale[:, 1:], rtol=0, atol=1.5)
+    cosine = torch.nn.functional.cosine_similarity(pale[:, 1:], wanted[:, 1:], dim=1)
+    norm = pale[:, 1:].norm(dim=1)
+    assert (norm <= wanted[:, 1:].norm(dim=1)).all() and cosine[norm > 1].min() > 0.999
+    assert norm[:, [0, -1]].max() < 3 < 20 < norm[:, 10].mean()  # black and white have no colour
+
+
+def test_colours_of_rgb_are_not_made_paler() -> None:
+    lab = rgb_to_lab(colors(6))
+    assert torch.equal(paled(lab), lab)
 
 
 def test_a_grey_picture_keeps_lightness_and_nothing_else() -> None:

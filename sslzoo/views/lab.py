@@ -33,12 +33,22 @@ def rgb_to_lab(images: Tensor) -> Tensor:
 
 def lab_to_rgb(lab: Tensor) -> Tensor:
     """The inverse; colours that RGB does not have are cut off at 0 and 1."""
-    lightness, a, b = lab.unbind(1)
-    y = (lightness + 16) / 116
-    roots = torch.stack([y + a / 500, y, y - b / 200], dim=1)
-    xyz = torch.where(roots > 6 / 29, roots**3, (roots - 4 / 29) / _SLOPE)
-    linear = _mix(torch.linalg.inv(_TO_XYZ), xyz).clamp(min=0)
+    linear = _linear(lab).clamp(min=0)
     return torch.where(linear > 0.0031308, 1.055 * linear ** (1 / 2.4) - 0.055, linear * 12.92).clamp(max=1)
+
+
+def paled(lab: Tensor) -> Tensor:
+    """With a and b brought so near to grey that RGB has the colour at its lightness; nothing is to be cut off.
+
+    White and black lose all colour thereby, where cutting off would tint them. Twelve halvings find how near.
+    """
+    lightness, ab = lab[:, :1], lab[:, 1:]
+    kept, too_much = torch.zeros_like(lightness), torch.ones_like(lightness)
+    for _ in range(12):
+        share = (kept + too_much) / 2
+        exists = _exists(torch.cat([lightness, share * ab], dim=1))
+        kept, too_much = torch.where(exists, share, kept), torch.where(exists, too_much, share)
+    return torch.where(_exists(lab), lab, torch.cat([lightness, kept * ab], dim=1))
 
 
 def only_lightness(lab: Tensor) -> Tensor:
@@ -49,6 +59,20 @@ def only_lightness(lab: Tensor) -> Tensor:
 def only_colors(lab: Tensor) -> Tensor:
     """RGB of the picture that has the same a and b, and a lightness of 50 everywhere."""
     return lab_to_rgb(torch.cat([torch.full_like(lab[:, :1], 50.0), lab[:, 1:]], dim=1))
+
+
+def _exists(lab: Tensor) -> Tensor:
+    """(B, 1, H, W): whether RGB has the colour, within a ten-thousandth."""
+    linear = _linear(lab)
+    return ((linear > -1e-4) & (linear < 1 + 1e-4)).all(dim=1, keepdim=True)
+
+
+def _linear(lab: Tensor) -> Tensor:
+    """Linear RGB, below 0 and above 1 where RGB does not have the colour."""
+    lightness, a, b = lab.unbind(1)
+    y = (lightness + 16) / 116
+    roots = torch.stack([y + a / 500, y, y - b / 200], dim=1)
+    return _mix(torch.linalg.inv(_TO_XYZ), torch.where(roots > 6 / 29, roots**3, (roots - 4 / 29) / _SLOPE))
 
 
 def _mix(matrix: Tensor, images: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ from sslzoo.nn.gather import gather
 from sslzoo.views import draw_for
 from sslzoo.views.color import normalize, to_float
 from sslzoo.views.crop import random_resized_crop
-from sslzoo.views.lab import lab_to_rgb, only_lightness, rgb_to_lab
+from sslzoo.views.lab import lab_to_rgb, only_lightness, paled, rgb_to_lab
 
 STRIDE = 4
 
@@ -166,6 +166,6 @@ class Colorization(PretextMethod):
         predicted = F.interpolate(predicted, size=lab.shape[2:], mode="bilinear")
         return {
             "lightness": only_lightness(lab),
-            "coloured as predicted": lab_to_rgb(torch.cat([lab[:, :1], predicted], dim=1)),
+            "coloured as predicted": lab_to_rgb(paled(torch.cat([lab[:, :1], predicted], dim=1))),
             "original": lab_to_rgb(lab),
         }

@@ -29,7 +29,7 @@ from sslzoo.nn.precision import in_float32
 from sslzoo.views import draw_for
 from sslzoo.views.color import denormalize, normalize, to_float
 from sslzoo.views.crop import random_resized_crop
-from sslzoo.views.lab import lab_to_rgb, only_colors, only_lightness, rgb_to_lab
+from sslzoo.views.lab import lab_to_rgb, only_colors, only_lightness, paled, rgb_to_lab
 
 STRIDE = 4
 LIGHTNESS_BINS = 100
@@ -138,8 +138,8 @@ class SplitBrain(PretextMethod):
         grey, colored = (denormalize(view, spec.mean, spec.std) for view in batch["views"])
         return {
             "lightness": grey,
-            "with predicted colours": lab_to_rgb(torch.cat([lab[:, :1], ab], dim=1)),
+            "with predicted colours": lab_to_rgb(paled(torch.cat([lab[:, :1], ab], dim=1))),
             "colours": colored,
-            "with predicted lightness": lab_to_rgb(torch.cat([lightness, lab[:, 1:]], dim=1)),
+            "with predicted lightness": lab_to_rgb(paled(torch.cat([lightness, lab[:, 1:]], dim=1))),
             "original": lab_to_rgb(lab),
         }
