@@ -48,7 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     found = {}
     for processes, launcher in ((1, []), (2, TORCHRUN)):
         found[processes] = folder / str(processes)
-        done = pretrain(found[processes], launcher)
+        done = pretrain(found[processes], launcher, "--illustrate")
         assert done.returncode == 0, done.stderr
         assert json.loads((found[processes] / "run.json").read_text())["environment"]["processes"] == processes
     return found
@@ -69,6 +69,11 @@ def test_two_processes_log_the_loss_of_the_whole_batch(runs: dict[int, Path]) ->
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert two["accuracy"] == pytest.approx(one["accuracy"], abs=1e-6)
     assert lines[2][-1]["validation"]["loss"] == pytest.approx(lines[1][-1]["validation"]["loss"], rel=1e-3)
+
+
+def test_the_first_of_two_processes_draws(runs: dict[int, Path]) -> None:
+    one, two = ((run / "figures" / "illustration.png").stat().st_size for run in (runs[1], runs[2]))
+    assert two > 10_000 and abs(one - two) < 0.1 * one
 
 
 @pytest.mark.usefixtures("stretch")

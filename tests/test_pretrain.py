@@ -166,7 +166,8 @@ def test_a_stream_of_local_shards_trains_and_resumes(tmp_path: Path, monkeypatch
     for shard in range(2):
         table.shard(2, shard).select(range(20)).to_parquet(shards / f"{shard}.parquet")
     flags = SMALL | {"dataset": str(shards), "streaming": True, "samples_per_epoch": 40, "save_every": 3}
-    whole = sslzoo.pretrain("rotation", out=tmp_path / "whole", **flags)
+    whole = sslzoo.pretrain("rotation", out=tmp_path / "whole", illustrate=True, **flags)
+    assert (whole / "figures" / "illustration.png").exists()
     assert json.loads((whole / "run.json").read_text())["dataset"]["samples"] == 40
     cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
