@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
         )
         draw_weights(self)
         for condition in self.condition:
-            nn.init.normal_(condition.weight, std=0.02 * KERNEL * KERNEL)
+            nn.init.normal_(condition.get_parameter("weight"), std=0.02 * KERNEL * KERNEL)
 
     def forward(self, pictures: Tensor, latents: Tensor) -> Tensor:
         maps = F.leaky_relu(self.first(pictures), 0.2)
@@ -134,10 +134,9 @@ class BiGAN(PretextMethod):
         channels, *size = spec.size
         height, width = (min(length, config.generated_size) for length in size)
         self.size = (height, width)
-        self.head = nn.Sequential(
-            nn.BatchNorm1d(self.feature_dim), nn.Linear(self.feature_dim, config.latent_dim, bias=False)
-        )
-        nn.init.normal_(self.head[1].weight, std=LOGISTIC / self.feature_dim**0.5)
+        to_latent = nn.Linear(self.feature_dim, config.latent_dim, bias=False)
+        nn.init.normal_(to_latent.weight, std=LOGISTIC / self.feature_dim**0.5)
+        self.head = nn.Sequential(nn.BatchNorm1d(self.feature_dim), to_latent)
         self.generator = Generator(
             config.latent_dim, replace(spec, size=(channels, height, width)), config.generator_width
         )
