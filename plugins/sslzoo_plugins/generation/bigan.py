@@ -3,15 +3,21 @@
 Donahue, Krähenbühl & Darrell, "Adversarial Feature Learning", ICLR 2017, https://arxiv.org/abs/1605.09782. The
 discriminator sees pairs (x, E(x)) and (G(z), z); to make it err, encoder and generator must invert each other
 (section 3.2). Both minimise its loss with the labels exchanged (section 3.4), and all three step at once on the same
-batch. The encoder's picture may be larger than the one that is generated and judged (section 4.3).
+batch. The encoder's picture may be larger than the one that is generated and judged (section 3.5).
 
 Details are those of the authors' code: latents found by the encoder are squeezed into the range of the random ones; in
 the discriminator every convolution after the first one adds a projection of the latent, whose weights begin as large
 as those of a whole kernel together; it normalises pairs of either kind in batches of their own.
 
 Deviations. The encoder is any, with its own initial weights and non-linearities, in place of AlexNet's convolutions
-with leaky ReLU. The generator is DCGAN's; the authors' has the latent added before each layer, not the first alone.
-Pictures are cropped at random and mirrored, for data sets smaller than the paper's.
+with leaky ReLU. Its feature is batch-normed, as those convolutions are, and the linear layer upon it begins with
+weights that spread latents like the random ones, as theirs does by its many inputs: else the discriminator knows pairs
+by the size of the latent from the first step on and need never look at both parts. The generator is DCGAN's; the
+authors' has the latent added before each layer, not the first alone. Pictures are cropped at random and mirrored, for
+data sets smaller than the paper's.
+
+It takes patience: in the log that the authors publish with their code, of ten classes of ImageNet, features are worse
+than an untrained encoder's for the first few thousand steps, and clearly better after about twenty thousand.
 """
 
 from __future__ import annotations
