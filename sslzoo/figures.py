@@ -15,6 +15,7 @@ from sslzoo.checkpoint import atomic_write
 
 INK, ACCENT, SECOND, FRAME = "#22303c", "#2f6f9f", "#d1783c", "#d5dade"
 DPI = 100
+COLUMNS = 8
 LEAST, MOST = 96, 256
 """Pixels of a picture's longer side in a figure."""
 MARGIN, GAP, LINE = 20, 8, 22
@@ -24,21 +25,21 @@ WIDTH = 900
 """Pixels of a figure, at least."""
 
 
-def pretraining_figure(log: Path, pictures: Mapping[str, Tensor], title: str, columns: int = 8) -> Figure:
+def pretraining_figure(log: Path, pictures: Mapping[str, Tensor], title: str) -> Figure:
     """The loss curve of a log.jsonl and, above it, one row of images per entry of ``pictures``.
 
-    ``pictures`` maps a row's title to (N, C, H, W) in [0, 1]; at most ``columns`` of N are shown.
+    ``pictures`` maps a row's title to (N, C, H, W) in [0, 1]; at most ``COLUMNS`` of N are shown.
     """
-    figure = _page(pictures, [title], columns, below=CURVES + FOOT)
+    figure = _page(pictures, [title], below=CURVES + FOOT)
     width, height = figure.get_size_inches() * DPI
     curves = figure.add_axes((LEFT / width, FOOT / height, (width - LEFT - MARGIN) / width, (CURVES - LINE) / height))
     _draw_curves(curves, [json.loads(line) for line in log.read_text().splitlines()])
     return figure
 
 
-def illustration_sheet(pictures: Mapping[str, Tensor], title: str, caption: str, columns: int = 8) -> Figure:
+def illustration_sheet(pictures: Mapping[str, Tensor], title: str, caption: str) -> Figure:
     """One row of images per entry of ``pictures``, as in ``pretraining_figure``, under a title and a caption."""
-    return _page(pictures, [title, caption], columns)
+    return _page(pictures, [title, caption])
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -48,13 +49,13 @@ def save_figure(figure: Figure, path: Path) -> None:
         figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
 
 
-def _page(pictures: Mapping[str, Tensor], heading: Sequence[str], columns: int, below: int = 0) -> Figure:
+def _page(pictures: Mapping[str, Tensor], heading: Sequence[str], below: int = 0) -> Figure:
     """Lines of text, rows of images each under its title, and ``below`` pixels that are left free.
 
     A pixel of a small image becomes a square of whole pixels, so nothing is smoothed; a row's title takes no room from
     its images.
     """
-    rows = {title: [_shown(image) for image in images[:columns]] for title, images in pictures.items()}
+    rows = {title: [_shown(image) for image in images[:COLUMNS]] for title, images in pictures.items()}
     sizes = [size for row in rows.values() for _, size in row]
     pitch = max((width for width, _ in sizes), default=0) + GAP
     width = max(WIDTH, 2 * MARGIN - GAP + pitch * max(map(len, rows.values()), default=0))
