@@ -113,7 +113,9 @@ def key_of(name: str) -> str:
     if name.startswith(UNTRAINED):
         return _digest(name, BUDGET["image_size"], DATASET)
     config, own = recipe(name)
-    return _digest(Path(inspect.getfile(methods.load(name))).read_text(), asdict(config), asdict(own))
+    settings = asdict(config)
+    del settings["illustrate"]  # whether a run is watched: younger than the first entries, and nothing to them
+    return _digest(Path(inspect.getfile(methods.load(name))).read_text(), settings, asdict(own))
 
 
 def entry(name: str, seed: int, keep: Path | None = None) -> dict[str, Any]:

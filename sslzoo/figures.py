@@ -66,16 +66,16 @@ def _page(pictures: Mapping[str, Tensor], heading: Sequence[str], below: int = 0
     for number, text in enumerate(heading):
         at = 1 - (MARGIN + LINE * number) / height
         figure.text(MARGIN / width, at, text, color=INK, fontsize=10 if number else 12, va="top")
-    bottom = height - MARGIN - LINE * len(heading)
+    top = height - MARGIN - LINE * len(heading)
     for (title, row), row_height in zip(rows.items(), heights, strict=True):
-        figure.text(MARGIN / width, (bottom - LINE + 4) / height, title, color=INK, fontsize=9, va="bottom")
+        figure.text(MARGIN / width, (top - LINE + 4) / height, title, color=INK, fontsize=9, va="bottom")
         for column, (image, (wide, high)) in enumerate(row):
-            left, low = MARGIN + column * pitch, bottom - LINE - high
+            left, low = MARGIN + column * pitch, top - LINE - high
             axes = figure.add_axes((left / width, low / height, wide / width, high / height), xticks=[], yticks=[])
             smoothing = "nearest" if wide >= image.shape[1] else "auto"
             axes.imshow(image.numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto", interpolation=smoothing)
             axes.spines[:].set_color(FRAME)
-        bottom -= row_height
+        top -= row_height
     return figure
 
 
