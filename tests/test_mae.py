@@ -244,9 +244,9 @@ def test_illustrations_give_predicted_patches_their_own_mean_and_contrast() -> N
     method, batch = method_of().eval(), batch_of(MAE, CONFIG, size=64)
     nn.init.zeros_(method.decoder.predict.weight)  # it predicts nothing but the mean
     with torch.no_grad():
-        predicted, original = (
-            patches_of(method.illustrate(batch)[title], (16, 16)) for title in ("predicted", "original")
-        )
+        pictures = method.illustrate(batch)
+    assert [*pictures] == ["visible", "predicted, with each patch's true mean and contrast", "original"]
+    _, predicted, original = (patches_of(images, (16, 16)) for images in pictures.values())
     spec = InputSpec.square(64)
     mean, std = (torch.tensor(values).repeat(256) for values in (spec.mean, spec.std))
     expected = ((original - mean) / std).mean(dim=2, keepdim=True) * std + mean

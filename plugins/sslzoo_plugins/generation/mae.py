@@ -165,14 +165,14 @@ class MAE(PretextMethod):
 
         What is predicted of a patch lacks mean and contrast, so the patch's true ones are added for the eye.
         """
-        spec, image = spec_of(self.encoder).input, batch["views"][0]
+        spec, image, made = spec_of(self.encoder).input, batch["views"][0], "predicted"
         predicted, order = self.predict(batch)
         shown, hidden = taken(patches_of(image, self.patch), order).split([self.shown, predicted.shape[1]], dim=1)
         if self.config.normalized:
             _, mean, std = standardized(hidden)
-            predicted = predicted * std + mean
+            predicted, made = predicted * std + mean, "predicted, with each patch's true mean and contrast"
         pictures = {}
-        for title, rest in (("visible", torch.zeros_like(hidden)), ("predicted", predicted), ("original", hidden)):
+        for title, rest in (("visible", torch.zeros_like(hidden)), (made, predicted), ("original", hidden)):
             patches = in_place(torch.cat([shown, rest], dim=1), order)
             pictures[title] = denormalize(image_of(patches, self.patch, self.grid), spec.mean, spec.std)
         return pictures
