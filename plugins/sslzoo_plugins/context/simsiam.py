@@ -68,9 +68,6 @@ class SimSiam(PretextMethod):
     recipes = {
         "small": {
             **SMALL,
-            "optimizer": "momentum",
-            "lr": 0.06,
-            "weight_decay": 0.0005,
             "projection_dim": 512,
             "predictor_dim": 128,
             "color_strength": 0.5,
