@@ -96,6 +96,8 @@ def test_what_is_not_missing_does_not_count() -> None:
 def test_each_channel_has_a_fully_connected_layer_of_its_own() -> None:
     torch.manual_seed(0)
     layer, maps = ChannelwiseLinear(4, 6), torch.randn(2, 4, 2, 3)
+    assert torch.equal(layer(maps), maps)
+    nn.init.normal_(layer.weight)
     found = layer(maps)
     for channel in range(4):
         by_hand = maps[:, channel].reshape(2, 6).detach().numpy() @ layer.weight[channel].detach().numpy()

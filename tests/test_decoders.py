@@ -9,7 +9,7 @@ from torch import nn
 
 from sslzoo.config import UsageError
 from sslzoo.encoders import EncoderSpec, InputSpec, create_encoder
-from sslzoo.nn.decoders import Decoder, MapShape, encode_maps, map_shapes, stage_sizes
+from sslzoo.nn.decoders import Decoder, MapShape, bottleneck_maps, encode_maps, map_shapes, stage_sizes
 
 ENCODERS = ["test_resnet", "test_vit", "test_vit2", "test_efficientnet", "test_convnext"]
 
@@ -27,6 +27,15 @@ def test_a_convolutional_encoder_has_a_map_of_each_size_and_a_transformer_one() 
         (32, (32, 32)),
     ]
     assert map_shapes(create_encoder("test_vit", 64)) == (MapShape(block=5, channels=64, size=(4, 4)),)
+
+
+def test_the_bottleneck_of_a_small_picture_takes_in_maps_until_one_has_as_many_places_as_alexnets() -> None:
+    def sizes(name: str, size: int) -> list[tuple[int, int]]:
+        return [shape.size for shape in bottleneck_maps(create_encoder(name, size))]
+
+    assert sizes("test_resnet", 224) == [(7, 7)] and sizes("test_resnet", 192) == [(6, 6)]
+    assert sizes("test_resnet", 64) == [(2, 2), (4, 4), (8, 8)]
+    assert sizes("test_vit", 64) == [(4, 4)]
 
 
 def test_looking_at_the_maps_changes_nothing() -> None:

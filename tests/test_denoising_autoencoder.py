@@ -59,7 +59,7 @@ def test_what_is_compared_is_the_whole_picture_with_what_was_restored_from_its_r
 
 def test_all_that_is_restored_passes_through_the_code() -> None:
     method, batch = built(DenoisingAutoencoder, CONFIG), batch_of(DenoisingAutoencoder, CONFIG)
-    assert [shape.size for shape in method.maps] == [(1, 1)]
+    assert [shape.size for shape in method.maps] == [(1, 1), (2, 2), (4, 4), (8, 8)]  # and not the one of 16 x 16
     assert method.logits(batch).shape == (4, 3, 32, 32)
 
 

@@ -22,6 +22,8 @@ from sslzoo.encoders import spec_of
 Size = tuple[int, int]
 LEAST_WIDTH = 16
 """Channels to which a decoder's width falls at most."""
+PLACES = 6
+"""Height and width of AlexNet's last map, from which context encoders draw (Pathak et al., CVPR 2016, section 3.1)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ def map_shapes(encoder: Any) -> tuple[MapShape, ...]:
     deepest = {(found.shape[2], found.shape[3]): (block, found.shape[1]) for block, found in enumerate(maps)}
     shapes = [MapShape(block, channels, size) for size, (block, channels) in deepest.items()]
     return tuple(sorted(shapes, key=lambda shape: shape.block, reverse=True))
+
+
+def bottleneck_maps(encoder: Any) -> tuple[MapShape, ...]:
+    """Of ``map_shapes``, from the coarsest one to the first that has ``PLACES`` a side.
+
+    Of large pictures this is the last map alone. That of a small picture has too few places to draw from.
+    """
+    shapes = map_shapes(encoder)
+    enough = [number for number, shape in enumerate(shapes) if min(shape.size) >= PLACES]
+    return shapes[: enough[0] + 1] if enough else shapes
 
 
 def encode_maps(encoder: Any, images: Tensor, shapes: Sequence[MapShape]) -> tuple[Tensor, list[Tensor]]:

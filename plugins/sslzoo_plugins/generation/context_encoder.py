@@ -10,14 +10,16 @@ The adversarial loss is off by default, for the paper trains features without it
 AlexNet); ``adversarial=0.001`` is its inpainting. The discriminator sees what is predicted, in place and on grey, and
 nothing of the context, where a seam would tell it all (section 3.2). It learns ten times more slowly.
 
-Deviations. The decoder has the picture's size, so that all masks are alike, and reads the encoder's last map and its
-feature. The map goes through the paper's channel-wise fully-connected layer, which spreads what is known over the
-picture and, as one weight per pair of places, belongs to one image size. The band is as wide as the paper's 7 of 128
-pixels; a mask of a region has exactly a quarter of the pixels, where the code has 20 to 30 %.
+Deviations. The decoder has the picture's size, so that all masks are alike, and reads the encoder's feature and its
+last map; where a small picture leaves that fewer places than AlexNet's 6 x 6, also earlier ones until one has as many.
+Each goes through the paper's channel-wise fully-connected layer, which spreads what is known over the picture and, as
+one weight per pair of places, belongs to one image size. The band is as wide as the paper's 7 of 128 pixels; a mask of
+a region has exactly a quarter of the pixels, where the code has 20 to 30 %.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +30,7 @@ from sslzoo.config import SMALL, PretrainConfig
 from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.adversarial import frozen_call, judged
-from sslzoo.nn.decoders import Decoder, encode_maps, map_shapes
+from sslzoo.nn.decoders import Decoder, bottleneck_maps, encode_maps
 from sslzoo.nn.precision import in_float32
 from sslzoo.views import draw_for
 from sslzoo.views.color import normalize, to_float
@@ -96,12 +98,14 @@ def masked_error(predicted: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 class ChannelwiseLinear(nn.Module):
-    """Each channel's map through a fully-connected layer of its own (section 3.1): (B, C, H, W) to the same."""
+    """Each channel's map through a fully-connected layer of its own (section 3.1): (B, C, H, W) to the same.
+
+    It begins by passing maps on as they are.
+    """
 
     def __init__(self, channels: int, places: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(channels, places, places))
-        nn.init.normal_(self.weight, std=places**-0.5)
+        self.weight = nn.Parameter(torch.eye(places).repeat(channels, 1, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
         return torch.einsum("bcn,cnm->bcm", maps.flatten(2), self.weight).view_as(maps)
@@ -151,8 +155,8 @@ class ContextEncoder(PretextMethod):
     def __init__(self, encoder: nn.Module, config: ContextEncoderConfig) -> None:
         super().__init__(encoder, config)
         channels, height, width = spec_of(encoder).input.size
-        self.maps = map_shapes(encoder)[:1]
-        self.spread = ChannelwiseLinear(self.maps[0].channels, self.maps[0].size[0] * self.maps[0].size[1])
+        self.maps = bottleneck_maps(encoder)
+        self.spread = nn.ModuleList(ChannelwiseLinear(found.channels, math.prod(found.size)) for found in self.maps)
         self.decoder = Decoder(self.feature_dim, self.maps, (height, width), channels, config.decoder_dim)
         self.discriminator = discriminator(channels, config.discriminator_dim) if config.adversarial else None
 
@@ -162,7 +166,7 @@ class ContextEncoder(PretextMethod):
     def predict(self, seen: Tensor) -> Tensor:
         """(B, C, H, W) in [-1, 1]: the whole picture, of which only what is missing is ever trained."""
         feature, maps = encode_maps(self.encoder, seen, self.maps)
-        return self.decoder(feature, [self.spread(maps[0])]).tanh()
+        return self.decoder(feature, [spread(found) for spread, found in zip(self.spread, maps, strict=True)]).tanh()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         predicted, target, weight = self.predict(batch["views"][0]), batch["target"], batch["weight"]

@@ -6,8 +6,8 @@ the code of what is left is decoded, and compared with the whole by the cross-en
 probabilities (equation 2; section 2.3).
 
 Deviations. The paper stacks layers of sigmoids that are trained one after another with tied weights; here the whole
-encoder learns at once and a convolutional decoder reads its last map and its feature, no earlier map: all that is
-restored passes through the code. Pixels are set to 0 in all channels, for one channel tells much of the others. The
+encoder learns at once and a convolutional decoder reads its feature and its last map, of small pictures also earlier
+ones down to 6 x 6 places: all that is restored passes through the code. Pixels are set to 0 in all channels, for one channel tells much of the others. The
 loss is a mean over pixels rather than their sum, so that rates do not depend on the image size. The survey's taxonomy
 has no leaf for denoising; inpainting, which also restores what is missing, is the nearest.
 """
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from sslzoo.config import SMALL, PretrainConfig
 from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
-from sslzoo.nn.decoders import Decoder, encode_maps, map_shapes
+from sslzoo.nn.decoders import Decoder, bottleneck_maps, encode_maps
 from sslzoo.nn.precision import in_float32
 from sslzoo.views import draw_for
 from sslzoo.views.color import denormalize, normalize, to_float
@@ -102,7 +102,7 @@ class DenoisingAutoencoder(PretextMethod):
     def __init__(self, encoder: nn.Module, config: DenoisingAutoencoderConfig) -> None:
         super().__init__(encoder, config)
         channels, *size = spec_of(encoder).input.size
-        self.maps = map_shapes(encoder)[:1]
+        self.maps = bottleneck_maps(encoder)
         self.decoder = Decoder(self.feature_dim, self.maps, (size[0], size[1]), channels, config.decoder_dim)
 
     def logits(self, batch: Batch) -> Tensor:
