@@ -7,9 +7,10 @@ probabilities (equation 2; section 2.3).
 
 Deviations. The paper stacks layers of sigmoids that are trained one after another with tied weights; here the whole
 encoder learns at once and a convolutional decoder reads its feature and its last map, of small pictures also earlier
-ones down to 6 x 6 places: all that is restored passes through the code. Pixels are set to 0 in all channels, for one channel tells much of the others. The
-loss is a mean over pixels rather than their sum, so that rates do not depend on the image size. The survey's taxonomy
-has no leaf for denoising; inpainting, which also restores what is missing, is the nearest.
+ones down to 6 x 6 places: all that is restored passes through the code. Pixels are set to 0 in all channels, for one
+channel tells much of the others. The loss is a mean over pixels rather than their sum, so that rates do not depend on
+the image size. The survey's taxonomy has no leaf for denoising; inpainting, which also restores what is missing, is the
+nearest.
 """
 
 from __future__ import annotations
