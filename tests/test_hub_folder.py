@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sslzoo.config import UserError
 from sslzoo.encoders import EncoderSpec, InputSpec, create_encoder, spec_of
-from sslzoo.hub.fingerprint import TOLERANCE, check, fingerprint
+from sslzoo.hub.fingerprint import TOLERANCE, check, fingerprint, fingerprint_of_size
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.verify import verify
@@ -210,7 +210,8 @@ def test_every_number_format_is_written_as_safetensors_reads_it(tmp_path: Path) 
         "größe": torch.ones(1),
     }
     state["shared"] = state["turned"]
-    write_weights(state, tmp_path / "model.safetensors")
+    digest = write_weights(state, tmp_path / "model.safetensors")
+    assert digest == hashlib.sha256((tmp_path / "model.safetensors").read_bytes()).hexdigest()
     found = load_file(tmp_path / "model.safetensors")
     assert found.keys() == state.keys()
     assert all(torch.equal(found[name], state[name]) and found[name].dtype == state[name].dtype for name in state)
@@ -318,6 +319,7 @@ def test_a_save_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("sslzoo.hub.folder.config_text", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_encoder(trained(seed=2), tmp_path / "encoder", PROVENANCE)
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]
     assert (tmp_path / "encoder" / "model.safetensors").read_bytes() == before
     load_encoder(tmp_path / "encoder")
 
@@ -336,11 +338,14 @@ def test_an_encoder_without_finite_features_is_refused(tmp_path: Path) -> None:
         encoder.get_parameter("conv1.0.weight").fill_(float("nan"))
     with pytest.raises(UserError, match="not finite"):
         save_encoder(encoder, tmp_path / "encoder", PROVENANCE)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
-def test_fingerprint_notices_each_single_layer_drawn_anew(architecture: str) -> None:
-    encoder, fresh = trained(architecture, 64), create_encoder(architecture, 64, seed=99)
+@pytest.mark.parametrize(
+    ("architecture", "size"), [("test_resnet", 64), ("test_resnet", 224), ("test_convnext", 64), ("test_vit", 64)]
+)
+def test_fingerprint_notices_each_single_layer_drawn_anew(architecture: str, size: int) -> None:
+    encoder, fresh = trained(architecture, size), create_encoder(architecture, size, seed=99)
     stored = json.loads(json.dumps(fingerprint(encoder)))
     layers = [name for name, layer in encoder.named_modules() if [*layer.parameters(recurse=False)]]
     assert len(layers) > 25
@@ -398,3 +403,35 @@ def mend_checksum(folder: Path) -> None:
     ours = config_of(folder)["sslzoo"]
     ours["weights_sha256"] = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     edit_config(folder, sslzoo=ours)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "trained_with", "taken_with"),
+    [
+        ("test_resnet", 160, 64),
+        ("test_resnet", 48, 48),
+        ("test_vit", 160, 160),  # takes one size
+        ("inception_v4", 80, 80),  # has nothing left of less than 75 pixels
+    ],
+)
+def test_fingerprint_is_taken_with_a_small_image_where_the_encoder_takes_one(
+    architecture: str, trained_with: int, taken_with: int
+) -> None:
+    encoder = create_encoder(architecture, trained_with).eval()
+    assert fingerprint(encoder)["size"] == [3, taken_with, taken_with]
+
+
+def test_fingerprint_of_a_large_image_can_still_be_checked() -> None:
+    encoder = trained("test_resnet", 96)
+    stored = fingerprint_of_size(encoder, (3, 96, 96))
+    del stored["size"]  # as it was before there were small ones
+    assert check(encoder, stored) < TOLERANCE / 100
+    with pytest.raises(UserError, match="not those of the encoder"):
+        check(trained("test_resnet", 96, seed=1), stored)
+
+
+@pytest.mark.parametrize("size", ["3x64x64", [3, 64], [3, 64, 64.0], [1, 64, 64], [3, 0, 64], [3, 64, 99999]])
+def test_fingerprint_of_an_input_that_cannot_be_is_refused(size: Any) -> None:
+    encoder = trained("test_resnet", 64)
+    with pytest.raises(UserError, match="its fingerprint is"):
+        check(encoder, fingerprint(encoder) | {"size": size})

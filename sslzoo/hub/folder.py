@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sslzoo.encoders import spec_of
 from sslzoo.hub.blank import build_blank
 from sslzoo.hub.fingerprint import fingerprint
 from sslzoo.hub.timm_config import CONFIG, compose_config, config_text
-from sslzoo.hub.weights import WEIGHTS, load_strictly, sha256, write_weights
+from sslzoo.hub.weights import WEIGHTS, load_strictly, write_weights
 
 
 def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -> None:
@@ -38,15 +39,20 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
     load_strictly(
         rebuilt, encoder.state_dict(), "the encoder is not what its spec describes: save what create_encoder made"
     )
-    taken = fingerprint(rebuilt)
     new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)  # of a save that was killed
     new.mkdir(parents=True)
-    write_weights(rebuilt.state_dict(), new / WEIGHTS)
-    config = compose_config(rebuilt, {"tag": _tag(provenance)} | provenance, sha256(new / WEIGHTS), taken)
-    (new / CONFIG).write_text(config_text(config), encoding="utf-8")
-    for path in (new / WEIGHTS, new / CONFIG, new):
-        flush(path)
+    try:
+        with ThreadPoolExecutor(1) as pool:  # while the disk is busy
+            taken = pool.submit(fingerprint, rebuilt)
+            digest = write_weights(rebuilt.state_dict(), new / WEIGHTS)
+        config = compose_config(rebuilt, {"tag": _tag(provenance)} | provenance, digest, taken.result())
+        (new / CONFIG).write_text(config_text(config), encoding="utf-8")
+        for path in (new / CONFIG, new):
+            flush(path)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,8 @@ _CLOCK_TICK = 2_000_000_000
 _digests: dict[tuple[int, int, int, int], str] = {}
 
 
-def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
-    """Write a state dict; tensors that share memory are written once for each name.
+def write_weights(state: Mapping[str, Tensor], path: Path) -> str:
+    """Write a state dict to the disk, and return its sha256; tensors that share memory are written once for each name.
 
     The format leaves the order of tensors open. Here each one whose size allows it starts at a multiple of 64 bytes:
     transformers computes right on the mapped file, and some matrix products of a processor round differently on
@@ -49,10 +51,24 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> None:
         header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            file.write(tensors[name].flatten().view(torch.uint8).numpy().data)
+    parts = [len(text).to_bytes(8, "little") + text, *(_bytes_of(tensors[name]) for name in order)]
+    with path.open("wb") as file, ThreadPoolExecutor(1) as pool:
+        digest = pool.submit(_digest, parts)
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.result()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    return tensor.flatten().view(torch.uint8).numpy().data
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return sha256.hexdigest()
 
 
 def weights_file(folder: Path) -> Path:
