@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+HUB_TESTS = $(sort $(wildcard tests/test_hub*.py tests/test_loopback*.py tests/test_card*.py tests/test_data_hub.py))
 
-.PHONY: demo test test-slow lint types check zoo clean
+.PHONY: demo test test-slow test-hub-matrix lint types check zoo clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed            ## the main job on embedded data, without network
@@ -14,6 +15,13 @@ test: .venv/installed-dev        ## every test that takes seconds
 
 test-slow: .venv/installed-dev   ## the ones that take minutes
 	$(PYTEST) -m slow
+
+# With each major version of the client: once by Xet where hf-xet is there, and once as if it were not.
+test-hub-matrix: .venv-hub1/installed .venv-hub2/installed   ## the Hub's tests with huggingface_hub 1 and 2
+	for version in 1 2; do for disabled in 0 1; do \
+		echo "huggingface_hub $$version, HF_HUB_DISABLE_XET=$$disabled"; \
+		HF_HUB_DISABLE_XET=$$disabled .venv-hub$$version/bin/python -m pytest -q -n 2 -m "not slow" $(HUB_TESTS) || exit 1; \
+	done; done
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -28,7 +36,7 @@ zoo: .venv/installed             ## every method at one small budget: benchmarks
 	$(BIN)/python benchmarks/zoo.py
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hub* .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -40,3 +48,15 @@ clean:
 .venv/installed-dev: pyproject.toml | .venv/bin/python
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@ .venv/installed
+
+# Over the packages of .venv where it is there, so that only the client and what it needs are installed; whole otherwise.
+.venv-hub%/installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-hub$*
+	if [ -e .venv/installed-dev ]; then \
+		site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$site")')" \
+			> "$$(.venv-hub$*/bin/python -c "$$site")/base.pth"; \
+	fi
+	.venv-hub$*/bin/python -m pip install --quiet --upgrade --editable ".[dev]" "huggingface_hub==$*.*"
+	.venv-hub$*/bin/python -m pip check
+	touch $@

@@ -32,6 +32,9 @@ def resolve(store: Store, call: Call) -> Reply:
         "X-Linked-Etag": f'"{blob.etag}"',
         "X-Linked-Size": str(len(blob.data)),
     }
+    if store.xet and (xet_hash := store.xet.hashes.get(blob.sha256)):
+        token = f"{store.endpoint}/api/{repository.kind}s/{repository.name}/xet-read-token/{commit.oid}"
+        headers |= {"X-Xet-Hash": xet_hash, "Link": f'<{token}>; rel="xet-auth"'}
     return Reply(302, b"", headers)
 
 

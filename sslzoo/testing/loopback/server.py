@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from sslzoo.testing.loopback import downloads, repos, trees, uploads
+from sslzoo.testing.loopback import downloads, repos, trees, uploads, xet
+from sslzoo.testing.loopback.chunks import XetStore
 from sslzoo.testing.loopback.repository import Repository
 from sslzoo.testing.loopback.routes import Router
 from sslzoo.testing.loopback.store import Store
@@ -15,7 +16,7 @@ from sslzoo.testing.loopback.traffic import Fault, Request, Traffic
 from sslzoo.testing.loopback.wire import Call, HubError, Origin, Reply
 
 API = Router()
-API.include(repos.router, trees.router, uploads.router, downloads.hub)
+API.include(repos.router, trees.router, uploads.router, xet.router, downloads.hub)
 
 
 class LoopbackHub:
@@ -24,10 +25,11 @@ class LoopbackHub:
     Args:
         page_size: longest list the API gives in one answer.
         part_size: large files above so many bytes are uploaded in parts of that size; ``None``: always in one.
+        xet: a folder for the chunks that clients with hf-xet send; ``None``: such clients must have it disabled.
     """
 
-    def __init__(self, *, page_size: int = 1000, part_size: int | None = None) -> None:
-        self._store = Store(page_size=page_size, part_size=part_size)
+    def __init__(self, *, page_size: int = 1000, part_size: int | None = None, xet: Path | None = None) -> None:
+        self._store = Store(page_size=page_size, part_size=part_size, xet=XetStore(xet) if xet else None)
         self._traffic = Traffic()
         self._origins: list[Origin] = []
         self.token = self._store.issue_token("tester", "write")
@@ -73,7 +75,7 @@ class LoopbackHub:
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_XET": "0" if self._store.xet else "1",
             "NO_PROXY": "127.0.0.1,127.0.0.2",
             "no_proxy": "127.0.0.1,127.0.0.2",
         }

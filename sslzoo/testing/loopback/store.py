@@ -7,6 +7,7 @@ import secrets
 import threading
 from dataclasses import dataclass
 
+from sslzoo.testing.loopback.chunks import XetStore
 from sslzoo.testing.loopback.repository import Repository
 from sslzoo.testing.loopback.wire import Call, HubError
 
@@ -24,9 +25,10 @@ class Account:
 class Store:
     """The state of the hub. Requests to the API take ``lock`` one at a time, so a commit is all or nothing."""
 
-    def __init__(self, *, page_size: int, part_size: int | None) -> None:
+    def __init__(self, *, page_size: int, part_size: int | None, xet: XetStore | None) -> None:
         self.page_size = page_size
         self.part_size = part_size
+        self.xet = xet
         self.endpoint = ""
         self.cdn = ""
         self.lock = threading.RLock()

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from sslzoo.testing.loopback import cards
+from sslzoo.testing.loopback.chunks import XetStore
 from sslzoo.testing.loopback.objects import Blob
 from sslzoo.testing.loopback.repository import Repository, is_large
 from sslzoo.testing.loopback.routes import Router
@@ -90,6 +91,8 @@ def commit(store: Store, call: Call) -> Reply:
     header = next(line["value"] for line in lines if line["key"] == "header")
     ref = repository.branch_ref(call.parts["revision"])
     base = repository.resolve(ref)
+    if store.xet:
+        _receive_chunks(store.xet, repository, [line["value"] for line in lines if line["key"] == "lfsFile"])
     if header.get("parentCommit", base.oid) != base.oid:
         raise HubError(412, "A commit has happened since. Please refresh and try again.")
     files = _changed(repository, ref, (line for line in lines if line["key"] != "header"))
@@ -101,6 +104,12 @@ def commit(store: Store, call: Call) -> Reply:
     page = f"{store.endpoint}/{repository.location}"
     answer = {"success": True, "commitOid": new.oid, "commitUrl": f"{page}/commit/{new.oid}", "hookOutput": ""}
     return Reply.json(answer | ({"pullRequestUrl": f"{page}/discussions/{number}"} if is_pull else {}))
+
+
+def _receive_chunks(xet: XetStore, repository: Repository, files: list[dict[str, Any]]) -> None:
+    for file in files:
+        if file["oid"] not in repository.large_files and (blob := xet.find(file["oid"], file["size"])):
+            repository.large_files[file["oid"]] = blob
 
 
 def _changed(repository: Repository, ref: str, operations: Iterable[dict[str, Any]]) -> dict[str, Blob]:
