@@ -19,7 +19,7 @@ from sslzoo.hub.pull import pull
 from sslzoo.hub.push import push
 from sslzoo.testing.loopback import LoopbackHub
 
-hf_xet = pytest.importorskip("hf_xet", reason="hf-xet is not installed")
+pytest.importorskip("hf_xet", reason="hf-xet is not installed")
 pytestmark = pytest.mark.skipif(os.environ.get("HF_HUB_DISABLE_XET") == "1", reason="HF_HUB_DISABLE_XET is set")
 
 

@@ -19,8 +19,8 @@ from sslzoo.encoders import spec_of
 
 SAMPLES = 2
 LONGEST_SIDE = 64
-"""Pixels. Every layer works on a small image as it does on a large one, at a fraction of the cost: resnet50 at 224 takes
-five times as long as all else that loading does."""
+"""Pixels. Every layer works on a small image as it does on a large one, at a fraction of the cost: of resnet50 at 224,
+it would be twice that of all else that loading does."""
 MOST_VALUES = 32
 TOLERANCE = 5e-4
 """Largest difference, as a share of the root mean square of a sample's features. Instruction sets, thread counts and
