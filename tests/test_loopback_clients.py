@@ -137,10 +137,9 @@ def test_the_hf_command_does_all_that_one_does_by_hand(tmp_path: Path) -> None:
 def test_without_a_network_what_is_cached_is_there_by_branch_and_by_tag(tmp_path: Path) -> None:
     with LoopbackHub() as hub:
         run(ENCODER, hub, tmp_path)
-        tagging = "import huggingface_hub as h; h.HfApi().create_tag('tester/x', tag='v1')"
-        run(
-            f"{tagging}; h.snapshot_download('tester/x'); h.snapshot_download('tester/x', revision='v1')", hub, tmp_path
-        )
+        hub.repo("tester/x").refs["refs/tags/v1"] = hub.repo("tester/x").branches["main"]
+        fetching = "[snapshot_download('tester/x', revision=name) for name in ('main', 'v1')]"
+        run(f"from huggingface_hub import snapshot_download; {fetching}", hub, tmp_path)
         with hub.watch() as requests:
             *folders, said = run(OFFLINE, hub, tmp_path, HF_HUB_OFFLINE="1").splitlines()
         assert requests == []

@@ -20,7 +20,6 @@ from sslzoo.hub.push import push
 from sslzoo.testing.loopback import LoopbackHub
 
 pytest.importorskip("hf_xet", reason="hf-xet is not installed")
-pytestmark = pytest.mark.skipif(os.environ.get("HF_HUB_DISABLE_XET") == "1", reason="HF_HUB_DISABLE_XET is set")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Large files as chunks in a folder, which hf-xet itself writes and reads.
 
-``local://`` is xet-core's own scheme for tests; what it leaves out is the HTTP between the client and the chunks' store.
+``local://`` is xet-core's own scheme for tests; what it leaves out is the HTTP between client and chunks.
 The hub learns from the shards in the folder which file has which checksum.
 """
 
