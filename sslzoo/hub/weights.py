@@ -51,7 +51,10 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> str:
         header[name] = {"dtype": _DTYPES[tensors[name].dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % _ALIGNMENT)
-    parts = [len(text).to_bytes(8, "little") + text, *(_bytes_of(tensors[name]) for name in order)]
+    parts: list[bytes | memoryview] = [
+        len(text).to_bytes(8, "little") + text,
+        *(_bytes_of(tensors[name]) for name in order),
+    ]
     with path.open("wb") as file, ThreadPoolExecutor(1) as pool:
         digest = pool.submit(_digest, parts)
         file.writelines(parts)
