@@ -15,6 +15,7 @@ from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.pull import pull
+from sslzoo.hub.push import Gated
 from sslzoo.hub.push import push as push_run
 from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
@@ -149,19 +150,38 @@ def push(
     repo_id: str,
     *,
     private: bool = False,
+    gated: Gated | None = None,
     revision: str | None = None,
+    tag: str | None = None,
+    pull_request: bool = False,
+    heads: bool = False,
+    unfinished: bool = False,
     token: str | None = None,
     endpoint: str | None = None,
 ) -> str:
     """Publish a finished run as ``repo_id`` on the Hub, in one commit whose address is returned.
 
-    Its card is rendered anew, with the name under which it will be loaded.
+    Its card is rendered anew, with the name under which it will be loaded. The arguments are those of
+    ``sslzoo.hub.push.push``.
 
     Raises:
-        UserError: if the run is not finished, its encoder is not what was saved, or the Hub refuses.
+        UserError: if the run is not finished, its encoder is not what was saved, a file holds a secret or a folder of
+            this machine, or the Hub refuses.
     """
     write_card(Path(run), repo_id)
-    return push_run(Path(run), repo_id, private=private, revision=revision, token=token, endpoint=endpoint)
+    return push_run(
+        Path(run),
+        repo_id,
+        private=private,
+        gated=gated,
+        revision=revision,
+        tag=tag,
+        pull_request=pull_request,
+        heads=heads,
+        unfinished=unfinished,
+        token=token,
+        endpoint=endpoint,
+    )
 
 
 def default_out(method: str, config: PretrainConfig) -> Path:

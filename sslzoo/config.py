@@ -1,9 +1,11 @@
-"""The recipe of a run, and the errors that are a user's to mend."""
+"""The recipe of a run, the errors that are a user's to mend, and where what can be computed again is kept."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 
@@ -13,6 +15,13 @@ class UserError(Exception):
 
 class UsageError(UserError):
     """A wrong word on the command line or in a call: unknown name, flag or value."""
+
+
+def cache_folder() -> Path:
+    """``$SSLZOO_CACHE``, or ``sslzoo`` in the user's cache folder."""
+    if named := os.environ.get("SSLZOO_CACHE"):
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sslzoo"
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ import torch
 from tiny_source import TinySource
 from torch import Tensor, nn
 
-from sslzoo.config import UserError
+from sslzoo.config import UserError, cache_folder
 from sslzoo.data.loader import eval_loader
 from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.features import cached_features, extract
-from sslzoo.features.cache import cache_folder
 
 SHAPES = {
     "test_resnet": {"stage0": 32, "stage1": 32, "stage2": 48, "stage3": 192, "stage4": 96, "final": 96},

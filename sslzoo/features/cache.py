@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from sslzoo.config import cache_folder
 from sslzoo.data.source import Source
 from sslzoo.encoders import spec_of, spec_to_json
 from sslzoo.features.frozen import FINAL, Features, extract
@@ -52,13 +53,6 @@ def cached_features(
     features = extract(encoder, source, layers=layers, batch_size=batch_size, workers=workers, device=device)
     _write(features, own)
     return features
-
-
-def cache_folder() -> Path:
-    """``$SSLZOO_CACHE``, or ``sslzoo`` in the user's cache folder."""
-    if named := os.environ.get("SSLZOO_CACHE"):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sslzoo"
 
 
 def _paths(encoder: nn.Module, source: Source, layers: bool) -> tuple[Path, Path]:

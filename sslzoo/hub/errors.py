@@ -26,8 +26,9 @@ _ANSWERS: tuple[type[BaseException], ...] = (HfHubHTTPError, EntryNotFoundError,
 _MEANINGS = {
     401: "the Hub does not know you: log in with `hf auth login`, or set HF_TOKEN to a valid token",
     403: "your token may not do this: use one with write permission for that namespace",
-    409: "the Hub reports a conflict: somebody changes the repository at the same time; try again",
-    412: "somebody committed at the same time, so nothing was changed; try again",
+    409: "somebody changes the repository at the same time; look at what is there (`sslzoo pull` it), then try again",
+    412: "somebody committed at the same time, so nothing was changed; "
+    "look at what is there now (`sslzoo pull` it), then push again",
     413: "the Hub finds a file too large",
     429: "the Hub asks for a pause (too many requests); try again in a few minutes",
 }
@@ -38,6 +39,8 @@ def hub_errors(action: str) -> Iterator[None]:
     """Inside, trouble with the Hub becomes a ``UserError`` that begins with "cannot" and ``action``."""
     try:
         yield
+    except UserError:
+        raise
     except HFValidationError as error:
         raise UsageError(f"cannot {action}: {_first_line(error)}") from error
     except _ANSWERS as error:
@@ -67,10 +70,10 @@ def _meaning(error: BaseException) -> str:
     if isinstance(error, HfHubHTTPError):
         status = error.response.status_code
         said = error.server_message or _first_line(error)
-        return _MEANINGS.get(
-            status, f"the Hub answered with {status} ({said}); its fault if 500 or above, try again later"
-        )
-    return f"the Hub cannot be reached ({_first_line(error)}); check the network"
+        if status >= 500:
+            return f"the Hub answered with {status} ({said}), which is its own fault; wait, and try again later"
+        return _MEANINGS.get(status, f"the Hub refused it with {status} ({said})")
+    return f"the Hub cannot be reached ({_first_line(error)}); check the network, and try again"
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -20,20 +21,37 @@ RUN_FOLDERS = {"evaluations": "*.json", "figures": "*.png", EVAL_RESULTS: "sslzo
 people's results in ``.eval_results/`` are theirs."""
 
 
-def published_files(run: Path) -> dict[str, Path]:
+def published_files(run: Path, *, unfinished: bool = False) -> dict[str, Path]:
     """Every file that is published, by its name in the repository.
 
     Raises:
-        UserError: if the run is not finished.
+        UserError: if the run is not finished (unless ``unfinished``, which asks for an encoder only), or a file lies
+            outside of it, at the end of a link.
     """
-    _check_finished(run)
+    _check_finished(run, unfinished)
     files = {name: run / "encoder" / name for name in ENCODER_FILES}
     if missing := [name for name, path in files.items() if not path.is_file()]:
         raise UserError(f"{run}/encoder lacks {', '.join(missing)}; save the encoder and its card again")
     files |= {name: run / name for name in RUN_FILES if (run / name).is_file()}
     for folder, pattern in RUN_FOLDERS.items():
         files |= {f"{folder}/{path.name}": path for path in sorted((run / folder).glob(pattern))}
+    check_inside(run, files.values())
     return files
+
+
+def check_inside(run: Path, paths: Iterable[Path]) -> None:
+    """Refuse what is no file of the run itself.
+
+    Raises:
+        UserError: naming it.
+    """
+    for path in paths:
+        if not path.resolve().is_relative_to(run.resolve()):
+            raise UserError(
+                f"{path} is a link out of the run, to {path.resolve()}; put the file itself there, or remove the link"
+            )
+        if not path.is_file():
+            raise UserError(f"{path} is not a regular file, so it cannot be published; remove it")
 
 
 def is_published(name: str) -> bool:
@@ -59,7 +77,7 @@ def move_encoder_into_run(folder: Path) -> Path:
     return encoder
 
 
-def _check_finished(run: Path) -> None:
+def _check_finished(run: Path, unfinished: bool) -> None:
     try:
         finished = json.loads((run / "run.json").read_text())["finished"]
     except FileNotFoundError as error:
@@ -68,5 +86,9 @@ def _check_finished(run: Path) -> None:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{run / 'run.json'} cannot be read ({error!r}); restore it") from error
-    if not finished:
-        raise UserError(f"the run {run} has not finished; go on with the same `sslzoo pretrain`, then push")
+    if not (run / "encoder").is_dir():
+        raise UserError(f"the run {run} has no encoder yet; go on with the same `sslzoo pretrain`, then push")
+    if not finished and not unfinished:
+        raise UserError(
+            f"the run {run} has not finished; go on with the same `sslzoo pretrain`, or push it with --unfinished"
+        )

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import timm
 from huggingface_hub import hf_hub_download
-from torch import Tensor, nn
+from torch import nn
 
 from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder
+from sslzoo.hub.bounds import on_meta
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.fingerprint import check
+from sslzoo.hub.known import is_known, remember
 from sslzoo.hub.timm_config import CONFIG, build_encoder, is_ours, read_config
-from sslzoo.hub.weights import WEIGHTS, load_strictly, read_weights, sha256, weights_file
+from sslzoo.hub.weights import (
+    WEIGHTS,
+    check_fit,
+    load_strictly,
+    read_shapes,
+    read_weights,
+    sha256,
+    shapes_of,
+    weights_file,
+)
 
 HUB, RANDOM = "hf-hub:", "random:"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -81,24 +95,46 @@ def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str |
     return load_folder(found.folder) if found.folder else _untrained(found.name)
 
 
-def load_folder(folder: Path) -> nn.Module:
+def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
     """The encoder in a folder with config.json and model.safetensors.
+
+    Args:
+        afresh: compute checksum and fingerprint also of a folder that is known to be right.
 
     Raises:
         UserError: if it is not what was saved, part by part.
     """
-    config = read_config(folder)
-    path = weights_file(folder)
-    check_sum(config, path)
-    encoder = build_encoder(config, folder / CONFIG)
-    load_strictly(
-        encoder, read_encoder_weights(config, path, encoder), f"{path} does not fit its {CONFIG}; ask its author"
-    )
-    if is_ours(config):
+    config, path = read_config(folder), weights_file(folder)
+    known = is_known(folder) and not afresh
+    if not known:
+        check_sum(config, path)
+    encoder = build_and_fill(config, path, known=known)
+    if is_ours(config) and not known:
         try:
             check(encoder, config["sslzoo"]["fingerprint"])
         except UserError as error:
             raise UserError(f"{folder}: {error}") from error
+    remember(folder)
+    return encoder
+
+
+def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False) -> nn.Module:
+    """The encoder of a checked config, with exactly the tensors of the file ``path``.
+
+    Unless they are known to fit, the encoder is compared with the header of the file before either takes memory.
+
+    Raises:
+        UserError: if timm cannot build it, or it is not what the file is for.
+    """
+    where, complaint = path.parent / CONFIG, f"{path} does not fit its {CONFIG}; ask its author"
+    if not known:
+        shapes = read_shapes(path)
+        with _named(where), on_meta(shapes):
+            blueprint = build_encoder(config)
+        check_fit(shapes_of(blueprint.state_dict()), _without_classifier(shapes, config, blueprint), complaint)
+    with _named(where):
+        encoder = build_encoder(config)
+    load_strictly(encoder, _without_classifier(read_weights(path), config, encoder), complaint)
     return encoder
 
 
@@ -118,15 +154,23 @@ def check_sum(config: dict[str, Any], path: Path) -> None:
         )
 
 
-def read_encoder_weights(config: dict[str, Any], path: Path, encoder: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a file, without those of a classifier if it is not ours."""
-    state = read_weights(path)
-    if not is_ours(config):
-        names = config["pretrained_cfg"].get("classifier") or encoder.pretrained_cfg["classifier"] or ()  # type: ignore[index]
-        for name in (names,) if isinstance(names, str) else names:
-            state.pop(f"{name}.weight", None)
-            state.pop(f"{name}.bias", None)
-    return state
+def _without_classifier(tensors: dict[str, T], config: dict[str, Any], encoder: nn.Module) -> dict[str, T]:
+    """Tensors, or anything by their names, but for those of a classifier if the config is not ours."""
+    if is_ours(config):
+        return tensors
+    names = config["pretrained_cfg"].get("classifier") or encoder.pretrained_cfg["classifier"] or ()  # type: ignore[index]
+    classifiers = (names,) if isinstance(names, str) else names
+    dropped = {f"{name}.{part}" for name in classifiers for part in ("weight", "bias")}
+    return {name: tensor for name, tensor in tensors.items() if name not in dropped}
+
+
+@contextmanager
+def _named(where: Path) -> Iterator[None]:
+    """Say in what goes wrong inside which file it is about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
 
 
 def _from_hub(name: str, token: str | None, endpoint: str | None) -> Resolved:
@@ -141,21 +185,21 @@ def _from_hub(name: str, token: str | None, endpoint: str | None) -> Resolved:
         config = Path(hf_hub_download(repo_id, CONFIG, revision=revision or None, **client))
     commit = config.parent.name  # the weights of the same commit, even if someone pushes right now
     with hub_errors(f"read {WEIGHTS} of {HUB}{name}"):
-        weights = Path(hf_hub_download(repo_id, WEIGHTS, revision=commit, **client))
-    if _is_damaged(weights):
+        hf_hub_download(repo_id, WEIGHTS, revision=commit, **client)
+    if not is_known(config.parent) and is_damaged(config.parent):
         with hub_errors(f"read {WEIGHTS} of {HUB}{name} again, since the copy in the cache is damaged"):
             hf_hub_download(repo_id, WEIGHTS, revision=commit, force_download=True, **client)
     return Resolved("hub", repo_id, config.parent, commit)
 
 
-def _is_damaged(weights: Path) -> bool:
-    """Whether weights in the cache are certainly not what the config.json beside them is about."""
+def is_damaged(folder: Path) -> bool:
+    """Whether its weights are certainly not what the config.json beside them is about."""
     try:
-        config = read_config(weights.parent)
+        config = read_config(folder)
     except UserError:
         return False
     try:
-        check_sum(config, weights)
+        check_sum(config, weights_file(folder))
     except UserError:
         return True
     return False

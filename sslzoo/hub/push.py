@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelete, HfApi
 
 from sslzoo import __version__
+from sslzoo.config import UsageError, UserError
 from sslzoo.hub.errors import hub_errors
-from sslzoo.hub.layout import is_published, published_files
+from sslzoo.hub.layout import check_inside, is_published, published_files
+from sslzoo.hub.leaks import refuse_leaks
 from sslzoo.hub.load import load_folder
+from sslzoo.hub.timm_config import is_ours, read_config
+from sslzoo.hub.weights import WEIGHTS, read_shapes
+
+HEADS = "heads.safetensors"
+"""The method's own parts, which only who pretrains further has a use for."""
+Gated = Literal["auto", "manual"]
 
 
 def push(
@@ -17,43 +27,112 @@ def push(
     repo_id: str,
     *,
     private: bool = False,
+    gated: Gated | None = None,
     revision: str | None = None,
+    tag: str | None = None,
+    pull_request: bool = False,
+    heads: bool = False,
+    unfinished: bool = False,
     token: str | None = None,
     endpoint: str | None = None,
     message: str | None = None,
 ) -> str:
     """Publish a finished run in one commit, and return the address of that commit.
 
-    Files that the repository already has are not sent again; evaluations and figures of an earlier push that the run
-    no longer has are taken away. The card (``encoder/README.md``) must have been written.
+    Files that the repository already has are not sent again; evaluations, figures and heads of an earlier push that
+    this one does not hold are taken away. If nothing differs, there is no new commit. The card (``encoder/README.md``)
+    must have been written. Nothing is sent before everything was looked at, and what others commit meanwhile is not
+    overwritten: then nothing is changed, and the error says so.
 
     Args:
         run: a finished run folder.
         repo_id: ``org/name``; created if missing.
-        private: whether a new repository is private.
+        private: create the repository as private; refused if it exists and is public.
+        gated: have readers ask for access, which is given at once (``auto``) or by hand (``manual``).
         revision: branch to commit to; created if missing.
+        tag: a name for the commit.
+        pull_request: propose the commit, to a repository that exists, and return the address of the proposal.
+        heads: also send ``heads.safetensors``.
+        unfinished: also a run that has not finished, if it has an encoder. What does not verify is never sent: no
+            reader could load it.
         token: the client's own login if not given.
         endpoint: of another Hub than the client's.
         message: of the commit.
 
     Raises:
-        UserError: if the run is not finished, its encoder is not what was saved, or the Hub refuses.
+        UsageError: if a pull request is asked to be more than that.
+        UserError: if the run is not finished, its encoder is not what was saved, a file holds a secret or a folder of
+            this machine, or the Hub refuses.
     """
-    files = published_files(run)
-    load_folder(run / "encoder")  # the checksum and the fingerprint, before anything is sent
+    if pull_request and (private or gated or tag):
+        raise UsageError("a pull request changes nothing yet: it can be neither private nor gated nor tagged")
+    additions = _additions(run, heads=heads, unfinished=unfinished)
     api = HfApi(endpoint=endpoint, token=token, library_name="sslzoo", library_version=__version__)
     with hub_errors(f"push {run} to {repo_id}"):
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        if revision and revision != "main" and not revision.startswith("refs/"):
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
-        there = api.list_repo_files(repo_id, revision=revision)
-        commit = api.create_commit(
+        if not pull_request:
+            repo_id = _make_room(api, repo_id, private=private, gated=gated, revision=revision)
+        before = api.repo_info(repo_id, revision=revision)
+        if private and not before.private:
+            raise UserError(f"{repo_id} exists and is public; make it private in its settings, then push again")
+        if tag:
+            _check_free(api, repo_id, tag)
+        names = {addition.path_in_repo for addition in additions}
+        there = {file.rfilename for file in before.siblings or []}
+        gone = sorted(name for name in there - names if is_published(name) or name == HEADS)
+        commit: CommitInfo = api.create_commit(
             repo_id,
-            [
-                *(CommitOperationAdd(name, path) for name, path in files.items()),
-                *(CommitOperationDelete(name) for name in there if is_published(name) and name not in files),
-            ],
-            commit_message=message or f"Publish {run.name}",
+            [*additions, *map(CommitOperationDelete, gone)],
+            commit_message=message or f"Publish {run.resolve().name}",
             revision=revision,
+            parent_commit=before.sha,
+            create_pr=pull_request,
         )
-    return commit.commit_url
+        if tag:
+            api.create_tag(repo_id, tag=tag, revision=commit.oid)
+    return commit.pr_url or commit.commit_url
+
+
+def _additions(run: Path, *, heads: bool, unfinished: bool) -> list[CommitOperationAdd]:
+    """Every file to publish, after all that can be checked without the Hub."""
+    files = published_files(run, unfinished=unfinished)
+    _check_encoder(run)
+    if heads:
+        if not (run / HEADS).is_file():
+            raise UserError(f"{run} has no {HEADS}; leave out --heads")
+        check_inside(run, [run / HEADS])
+        read_shapes(run / HEADS)
+        files[HEADS] = run / HEADS
+    refuse_leaks(files, [run])
+    additions = [CommitOperationAdd(name, path) for name, path in files.items()]
+    recorded = read_config(run / "encoder")["sslzoo"]["weights_sha256"]
+    for addition in additions:  # the client has computed the checksums: also of an encoder that was known to be right
+        if addition.path_in_repo == WEIGHTS and addition.upload_info.sha256.hex() != recorded:
+            raise UserError(f"{run}/encoder/{WEIGHTS} was damaged since it was verified; save the encoder again")
+    return additions
+
+
+def _check_encoder(run: Path) -> None:
+    """Hold the encoder against its checksum and fingerprint, and against the run."""
+    load_folder(run / "encoder")
+    config = read_config(run / "encoder")
+    if not is_ours(config):
+        raise UserError(f"{run}/encoder has no checksum and no fingerprint to verify it by; save it with sslzoo")
+    record = json.loads((run / "run.json").read_text())
+    if config["sslzoo"].get("run", record.get("id")) != record.get("id"):
+        raise UserError(f"{run}/encoder is of another run than run.json; put back the one that belongs there")
+
+
+def _make_room(api: HfApi, repo_id: str, *, private: bool, gated: Gated | None, revision: str | None) -> str:
+    """Create what is missing of repository and branch; return the repository's full name."""
+    repo_id = api.create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+    if gated:  # before there is anything in it to read
+        api.update_repo_settings(repo_id, gated=gated)
+    if revision and revision != "main" and not revision.startswith("refs/"):
+        api.create_branch(repo_id, branch=revision, exist_ok=True)
+    return repo_id
+
+
+def _check_free(api: HfApi, repo_id: str, tag: str) -> None:
+    """Before anything is sent, so that a push with a tag is done whole or not at all."""
+    if any(known.name == tag for known in api.list_repo_refs(repo_id).tags):
+        raise UserError(f"{repo_id} has a tag {tag} already; choose another, or delete that one")

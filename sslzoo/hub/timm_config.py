@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import textwrap
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import timm
@@ -17,8 +18,11 @@ from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import EncoderSpec, InputSpec, spec_of
 from sslzoo.hub.blank import build_blank
+from sslzoo.hub.bounds import MOST_LETTERS, MOST_PIXELS, too_large
 
 CONFIG = "config.json"
+LONGEST = 2**24
+"""Bytes: labels of twenty thousand classes take two million."""
 FORMAT = 1
 """Of the entry ``sslzoo``. Raised when an older sslzoo could not read it."""
 
@@ -84,6 +88,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
+        if path.stat().st_size > LONGEST:
+            raise ValueError(f"it is longer than {LONGEST} bytes")
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
@@ -115,7 +121,7 @@ def is_ours(config: dict[str, Any]) -> bool:
     return "sslzoo" in config
 
 
-def build_encoder(config: dict[str, Any], where: object) -> nn.Module:
+def build_encoder(config: dict[str, Any]) -> nn.Module:
     """The encoder of a checked config, in ``eval()``; its parameters may hold anything until each is loaded.
 
     Raises:
@@ -125,8 +131,8 @@ def build_encoder(config: dict[str, Any], where: object) -> nn.Module:
         return build_blank(spec_from(config))
     except Exception as error:  # the arguments come from a file: timm may stumble over them in any way
         text = str(error) if isinstance(error, UsageError) else f"timm cannot build it: {error!r}"
-        why = textwrap.shorten(text, 400)  # in one line
-        raise UserError(f"{where}: {why}; a newer timm may (this is {timm.__version__}), or ask its author") from error
+        why = shorten(text, 400)  # in one line
+        raise UserError(f"{why}; a newer timm may (this is {timm.__version__}), or ask its author") from error
 
 
 def _check(config: Any, path: Path) -> None:
@@ -150,9 +156,17 @@ def _complaints(config: Any) -> Iterator[str]:
         yield f"pretrained_cfg points elsewhere for weights ({', '.join(taken)}), which is not followed; ask its author"
     if taken := [key for key in _NOT_FOR_FILES if key in args]:
         yield f"model_args may not set {', '.join(taken)}; ask its author"
+    for name, value in args.items():
+        if taken := too_large(value):
+            yield f"model_args sets {name[:MOST_LETTERS]} to {taken}; do not trust it"
     for key, length in ("input_size", 3), ("mean", None), ("std", None):
         if not _is_numbers(described.get(key, (1, 1, 1)), length):
-            yield f"{key} of pretrained_cfg is {described[key]!r}, not numbers; ask its author"
+            yield f"{key} of pretrained_cfg is {shorten(repr(described[key]), 80)}, not numbers; ask its author"
+    for key, kinds in ("interpolation", str), ("crop_pct", (int, float)), ("classifier", (str, list)):
+        if not isinstance(described.get(key) or kinds(), kinds):
+            yield f"{key} of pretrained_cfg is {shorten(repr(described[key]), 80)}; ask its author"
+    if math.prod(described.get("input_size", ())) > MOST_PIXELS:
+        yield f"input_size {described['input_size']} is absurdly large (over {MOST_PIXELS} numbers); do not trust it"
     if is_ours(config):
         yield from _complaints_of_ours(config)
 

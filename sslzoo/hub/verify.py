@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,17 +12,23 @@ from typing import Any
 
 import timm
 import torch
+from timm.data import resolve_data_config
 from torch import Tensor, nn
 
 import sslzoo
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import spec_of
+from sslzoo.hub.differences import differing_keys, differing_tensors
 from sslzoo.hub.fingerprint import TOLERANCE, check, features_of, synthetic_input
-from sslzoo.hub.load import RANDOM, Resolved, check_sum, load_encoder, read_encoder_weights, resolve
-from sslzoo.hub.timm_config import CONFIG, build_encoder, is_ours, read_config
-from sslzoo.hub.weights import load_strictly, weights_file
+from sslzoo.hub.load import HUB, RANDOM, Resolved, build_and_fill, check_sum, load_encoder, resolve
+from sslzoo.hub.timm_config import CONFIG, OF_WEIGHTS, compose_config, is_ours, read_config
+from sslzoo.hub.weights import few, weights_file
 
 NOT_OURS = "sslzoo did not publish it, so its config.json records none"
+PREPARATION = ("input_size", "mean", "std", "interpolation", "crop_pct")
+"""What of timm's data configuration an encoder's ``InputSpec`` holds."""
+OUR_KEYS = {"architecture", "num_classes", "num_features", "global_pool", "model_args", "pretrained_cfg", "sslzoo"}
+"""At the root of a config.json that sslzoo wrote."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +43,11 @@ class Check:
 
 
 def verify(model: str | Path) -> list[Check]:
-    """Check an encoder in a folder or on the Hub: config, checksum, keys, forward fingerprint, then each door.
+    """Check an encoder in a folder or on the Hub: config, checksum, keys, description, fingerprint, then each door.
 
-    A door (sslzoo, timm, transformers, torch.hub) must give the same features, bit for bit, for a fixed input. What
-    relies on something that failed is skipped; everything else runs.
+    A door (sslzoo, timm, transformers, torch.hub) must give the same features, bit for bit, for a fixed input, and
+    the same preparation of images; where it does not, the tensors and keys that differ are named. What relies on
+    something that failed is skipped; everything else runs. Nothing is taken as known from earlier.
 
     Raises:
         UsageError: if ``model`` names no such thing.
@@ -51,7 +58,8 @@ def verify(model: str | Path) -> list[Check]:
         raise UsageError(
             f"{RANDOM}{found.name} was never saved, so it cannot be verified; name a folder or hf-hub:org/name"
         )
-    subject = _Subject(str(model), found, found.folder)
+    name = f"{HUB}{found.name}@{found.revision}" if found.kind == "hub" else str(model)
+    subject = _Subject(name, found, found.folder)
     checks: dict[str, Check] = {}
     for name, (need, run) in _CHECKS.items():
         if need and not checks[need].ok:
@@ -66,6 +74,7 @@ class _Subject:
     """The encoder under examination."""
 
     model: str
+    """To load it by: on the Hub, with its commit, so that every door sees the same."""
     found: Resolved
     folder: Path
 
@@ -76,10 +85,7 @@ class _Subject:
     @cached_property
     def encoder(self) -> nn.Module:
         """Built as config.json says, with exactly the tensors of model.safetensors."""
-        encoder = build_encoder(self.config, self.folder / CONFIG)
-        state = read_encoder_weights(self.config, weights_file(self.folder), encoder)
-        load_strictly(encoder, state, f"the weights do not fit {CONFIG}; ask their author")
-        return encoder
+        return build_and_fill(self.config, weights_file(self.folder))
 
     @cached_property
     def features(self) -> Tensor:
@@ -91,16 +97,37 @@ class _Subject:
             raise _Skipped(NOT_OURS)
         return self.config["sslzoo"]
 
-    def compare(self, through: Callable[[Tensor], Tensor]) -> str:
-        """Hold the features that another door gives against those of ``encoder``."""
+    def compare(self, door: nn.Module, features: Callable[[Tensor], Tensor], described: Mapping[str, Any]) -> str:
+        """Hold what came through another door against ``encoder``.
+
+        Args:
+            door: the timm model that came through.
+            features: images to the features it gives.
+            described: its ``pretrained_cfg``.
+
+        Raises:
+            UserError: naming tensors and keys that differ.
+        """
         with torch.no_grad():
-            features = through(synthetic_input(spec_of(self.encoder).input.size))
-        if features.shape != self.features.shape:
-            raise UserError(f"features have shape {tuple(features.shape)} instead of {tuple(self.features.shape)}")
-        if not torch.equal(features, self.features):
-            count, most = (features != self.features).sum(), (features - self.features).abs().max()
-            raise UserError(f"{count} of {features.numel()} features differ, by up to {most:.1e}")
-        return f"{tuple(features.shape)} features, equal bit for bit"
+            theirs = features(synthetic_input(spec_of(self.encoder).input.size))
+        if theirs.shape != self.features.shape:
+            raise UserError(f"features have shape {tuple(theirs.shape)} instead of {tuple(self.features.shape)}")
+        if not torch.equal(theirs, self.features):
+            count, most = (theirs != self.features).sum(), (theirs - self.features).abs().max()
+            why = differing_tensors(door.state_dict(), self.encoder.state_dict())
+            raise UserError(
+                f"{count} of {theirs.numel()} features differ, by up to {most:.1e}: "
+                + (why or "all tensors are equal, so it computes something else with them")
+            )
+        prepares, should = (_preparation(cfg) for cfg in (described, self.encoder.pretrained_cfg))
+        if wrong := differing_keys(prepares, should):
+            raise UserError(f"images would be prepared otherwise: {wrong}")
+        return f"{tuple(theirs.shape)} features, equal bit for bit"
+
+
+def _preparation(pretrained_cfg: Any) -> dict[str, Any]:
+    """How timm prepares images for it."""
+    return {key: resolve_data_config(pretrained_cfg=dict(pretrained_cfg))[key] for key in PREPARATION}
 
 
 class _Skipped(Exception):
@@ -120,7 +147,8 @@ def _outcome(name: str, run: Callable[[_Subject], str], subject: _Subject) -> Ch
 
 def _config(subject: _Subject) -> str:
     args = ", ".join(f"{key}={value!r}" for key, value in (subject.config.get("model_args") or {}).items())
-    return f"{subject.config['architecture']}({args})"
+    commit = f", commit {subject.found.revision[:12]}" if subject.found.revision else ""
+    return f"{subject.config['architecture']}({args}){commit}"
 
 
 def _checksum(subject: _Subject) -> str:
@@ -133,19 +161,37 @@ def _keys(subject: _Subject) -> str:
     return f"all {len(subject.encoder.state_dict())} tensors are there, and no others"
 
 
+def _description(subject: _Subject) -> str:
+    """Whether every key that timm and transformers go by is what sslzoo writes for this very encoder."""
+    ours = subject.our_entry
+    expected = compose_config(subject.encoder, {}, ours["weights_sha256"], ours["fingerprint"])
+    of_encoder = {key: value for key, value in expected.items() if key not in ("sslzoo", "pretrained_cfg")}
+    of_input = {key: value for key, value in expected["pretrained_cfg"].items() if key not in OF_WEIGHTS}
+    wrong = [
+        differing_keys(subject.config, of_encoder),
+        differing_keys(subject.config["pretrained_cfg"], of_input, "pretrained_cfg."),
+    ]
+    if any(wrong):
+        raise UserError(f"{CONFIG} does not describe its encoder: {'; '.join(filter(None, wrong))}; save it again")
+    return f"{len(of_encoder) + len(of_input)} keys of {CONFIG} are those of this encoder"
+
+
 def _fingerprint(subject: _Subject) -> str:
     difference = check(subject.encoder, subject.our_entry["fingerprint"])
     return f"relative difference {difference:.0e}, at most {TOLERANCE:.0e} allowed"
 
 
 def _through_sslzoo(subject: _Subject) -> str:
-    return subject.compare(load_encoder(subject.model))
+    return _compare_timm(subject, load_encoder(subject.model))
 
 
 def _through_timm(subject: _Subject) -> str:
-    found = subject.found
-    name = f"hf-hub:{found.name}@{found.revision}" if found.kind == "hub" else f"local-dir:{subject.folder}"
-    return subject.compare(timm.create_model(name, pretrained=True, num_classes=0).eval())
+    name = subject.model if subject.found.kind == "hub" else f"local-dir:{subject.folder}"
+    return _compare_timm(subject, timm.create_model(name, pretrained=True, num_classes=0).eval())
+
+
+def _compare_timm(subject: _Subject, door: Any) -> str:
+    return subject.compare(door, door, door.pretrained_cfg)
 
 
 def _through_transformers(subject: _Subject) -> str:
@@ -156,15 +202,19 @@ def _through_transformers(subject: _Subject) -> str:
     found = subject.found
     name, revision = (found.name, found.revision) if found.kind == "hub" else (str(subject.folder), None)
     with _no_progress_bar():
-        through = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True, trust_remote_code=False)
-    return subject.compare(lambda images: through.eval()(images).pooler_output)
+        door = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True, trust_remote_code=False).eval()
+    try:
+        return subject.compare(door.timm_model, lambda images: door(images).pooler_output, door.config.pretrained_cfg)
+    except UserError as error:
+        more = sorted(subject.config.keys() - OUR_KEYS)
+        raise UserError(f"{error}" + (f" ({CONFIG} also sets {few(more)})" if more else "")) from error
 
 
 def _through_torch_hub(subject: _Subject) -> str:
     checkout = Path(sslzoo.__file__).parent.parent
     if not (checkout / "hubconf.py").is_file():
         raise _Skipped("sslzoo runs from an installed package, which has no hubconf.py beside it")
-    return subject.compare(torch.hub.load(str(checkout), "encoder", subject.model, source="local"))
+    return _compare_timm(subject, torch.hub.load(str(checkout), "encoder", subject.model, source="local"))
 
 
 @contextmanager
@@ -184,6 +234,7 @@ _CHECKS: dict[str, tuple[str, Callable[[_Subject], str]]] = {
     "config": ("", _config),
     "checksum": ("config", _checksum),
     "keys": ("config", _keys),
+    "description": ("keys", _description),
     "fingerprint": ("keys", _fingerprint),
     "sslzoo": ("keys", _through_sslzoo),
     "timm": ("keys", _through_timm),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sslzoo.config import UserError
@@ -29,9 +29,8 @@ _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.float16: "F16", tor
     torch.bool: "BOOL",
 }
 """Names of number formats in the file."""
-_CLOCK_TICK = 2_000_000_000
-"""Nanoseconds: the coarsest clock of a file system in use."""
-_digests: dict[tuple[int, int, int, int], str] = {}
+MOST_HEADER = 2**23
+"""Bytes: enough for some fifty thousand tensors."""
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> str:
@@ -92,53 +91,80 @@ def weights_file(folder: Path) -> Path:
     raise UserError(f"{folder} has no {WEIGHTS}; it was not copied whole: fetch or save it again")
 
 
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a file, from its header alone.
+
+    Raises:
+        UserError: if the file is truncated, or its header does not fit its content.
+    """
+    with _reading(path):
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER:
+            raise ValueError(f"a header of {length} bytes")
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
 def read_weights(path: Path) -> dict[str, Tensor]:
     """All tensors of a file, on the CPU.
 
     Raises:
         UserError: if the file is truncated, or its header does not fit its content.
     """
-    try:
+    with _reading(path):
         return safetensors.torch.load_file(path)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is not a whole safetensors file ({error}); fetch or save it again") from error
+
+
+def check_fit(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], complaint: str) -> None:
+    """Hold the shapes of a file's tensors against those of an encoder.
+
+    Raises:
+        UserError: ``complaint``, with the names of the tensors that are missing, unexpected, or of another shape.
+    """
+    wrong = [
+        f"{name} is {found[name]} instead of {shape}"
+        for name, shape in wanted.items()
+        if name in found and found[name] != shape
+    ]
+    troubles = {
+        "missing": sorted(wanted.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - wanted.keys()),
+        "of the wrong shape": wrong,
+    }
+    text = "; ".join(f"{len(names)} {kind}: {few(names)}" for kind, names in troubles.items() if names)
+    if text:
+        raise UserError(f"{complaint} ({text})")
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def load_strictly(encoder: nn.Module, state: Mapping[str, Tensor], complaint: str) -> None:
     """Give ``encoder`` exactly the tensors of ``state``.
 
     Raises:
-        UserError: ``complaint``, with the names of the tensors that are missing, unexpected, or of another shape.
+        UserError: as ``check_fit`` does.
     """
-    ours = encoder.state_dict()
-    wrong = [
-        f"{name} is {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in ours.items()
-        if name in state and state[name].shape != tensor.shape
-    ]
-    troubles = {
-        "missing": sorted(ours.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - ours.keys()),
-        "of the wrong shape": wrong,
-    }
-    text = "; ".join(f"{len(names)} {kind}: {_few(names)}" for kind, names in troubles.items() if names)
-    if text:
-        raise UserError(f"{complaint} ({text})")
+    check_fit(shapes_of(encoder.state_dict()), shapes_of(state), complaint)
     encoder.load_state_dict(dict(state))
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file, remembered while the file stays untouched."""
-    stat = path.stat()
-    key = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    if key not in _digests:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if time.time_ns() - stat.st_mtime_ns < _CLOCK_TICK:  # it may change again without a change of its time
-            return digest
-        _digests[key] = digest
-    return _digests[key]
+    """Hexadecimal digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _few(names: list[str], most: int = 3) -> str:
+def few(names: list[str], most: int = 3) -> str:
+    """The first names of a list, in one line."""
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

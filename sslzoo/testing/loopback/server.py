@@ -39,8 +39,8 @@ class LoopbackHub:
         if self._store.endpoint:
             raise RuntimeError("A loopback hub is started once; make another")
         self._origins = [
-            Origin("127.0.0.1", self._answering("hub", self._answer_api)),
-            _cdn_origin(self._answering("cdn", self._answer_cdn)),
+            Origin("127.0.0.1", self._answering("hub", self._answer_api), self._traffic.hears),
+            _cdn_origin(self._answering("cdn", self._answer_cdn), self._traffic.hears),
         ]
         self._store.endpoint, self._store.cdn = (origin.url for origin in self._origins)
         return self
@@ -114,6 +114,14 @@ class LoopbackHub:
         """Break the connection inside the next downloads that are longer than ``after_bytes``."""
         return self._traffic.add(path, method="GET", times=times, cut=after_bytes)
 
+    def cut_upload(self, path: str, *, after_bytes: int, times: int = 1) -> Fault:
+        """Hang up inside the body of the next requests that bring something."""
+        return self._traffic.add(path, times=times, heard=after_bytes)
+
+    def leave(self, method: str, path: str) -> Fault:
+        """Go away for good when the next such request comes, before it has any effect."""
+        return self._traffic.add(path, method=method, status=503, then=self.stop)
+
     def corrupt(self, path: str, *, times: int = 1) -> Fault:
         """Flip the last bit of the next downloads. The client does not check: who loads must."""
         return self._traffic.add(path, method="GET", times=times, corrupt=True)
@@ -151,9 +159,9 @@ class LoopbackHub:
         return answer
 
 
-def _cdn_origin(answer: Callable[[Call], Reply]) -> Origin:
+def _cdn_origin(answer: Callable[[Call], Reply], hears: Callable[[Call], int | None]) -> Origin:
     """Another host, so that the client takes the redirect for one that leaves the hub; else another port."""
     try:
-        return Origin("127.0.0.2", answer)
+        return Origin("127.0.0.2", answer, hears)
     except OSError:
-        return Origin("127.0.0.1", answer)
+        return Origin("127.0.0.1", answer, hears)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -40,6 +40,8 @@ class Fault:
     seconds: float = 0.0
     cut: int | None = None
     corrupt: bool = False
+    heard: int | None = None
+    then: Callable[[], None] | None = None
     hits: list[str] = field(default_factory=list)
     """Method and path of the requests it struck."""
 
@@ -67,8 +69,16 @@ class Traffic:
             struck = [fault for fault in self.faults if (fault.seconds or fault.error) and fault.strikes(call)]
         for fault in struck:
             self.stopped.wait(fault.seconds)
+            if fault.then:
+                fault.then()
             if fault.error:
                 raise fault.error
+
+    def hears(self, call: Call) -> int | None:
+        """After how many bytes of a request's body to hang up; ``None``: not at all."""
+        with self._lock:
+            struck = [fault.heard for fault in self.faults if fault.heard is not None and fault.strikes(call)]
+        return min(struck, default=None)
 
     def spoil(self, call: Call, reply: Reply) -> Reply:
         """Cut or alter the body of a reply, if it has one to spoil."""
@@ -111,9 +121,11 @@ class Traffic:
         seconds: float = 0.0,
         cut: int | None = None,
         corrupt: bool = False,
+        heard: int | None = None,
+        then: Callable[[], None] | None = None,
     ) -> Fault:
         error = HubError(status, "A fault that was asked for", headers=headers) if status else None
-        fault = Fault(method, re.compile(path), times, error, seconds, cut, corrupt)
+        fault = Fault(method, re.compile(path), times, error, seconds, cut, corrupt, heard, then)
         with self._lock:
             self.faults.append(fault)
         return fault

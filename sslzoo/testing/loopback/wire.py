@@ -89,13 +89,19 @@ def file_reply(call: Call, data: bytes, headers: Mapping[str, str]) -> Reply:
 
 
 class Origin(ThreadingHTTPServer):
-    """A listening socket on a free port of ``host``, and the function that answers there."""
+    """A listening socket on a free port of ``host``, and the function that answers there.
+
+    ``hears`` says of a request after how many bytes of its body to hang up; ``None``: not at all.
+    """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, host: str, answer: Callable[[Call], Reply]) -> None:
+    def __init__(
+        self, host: str, answer: Callable[[Call], Reply], hears: Callable[[Call], int | None] = lambda call: None
+    ) -> None:
         self.answer = answer
+        self.hears = hears
         self._open: set[socket.socket] = set()
         super().__init__((host, 0), Handler)
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), name=f"loopback-{host}", daemon=True)
@@ -145,7 +151,13 @@ class Handler(BaseHTTPRequestHandler):
     def exchange(self) -> None:
         target = urlsplit(self.path)
         query = parse_qs(target.query, keep_blank_values=True)
-        self._send(self.server.answer(Call(self.command, target.path, query, self.headers, self._body())))
+        call = Call(self.command, target.path, query, self.headers)
+        heard = self.server.hears(call)
+        if heard is not None:
+            self.rfile.read(min(heard, int(self.headers.get("Content-Length", 0))))
+            raise ConnectionAbortedError("a fault that was asked for")
+        call.body = self._body()
+        self._send(self.server.answer(call))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = exchange
 
