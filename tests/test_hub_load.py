@@ -6,7 +6,6 @@ import json
 import pickle
 import shutil
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import spec_of
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.load import load_encoder, resolve
-from sslzoo.hub.weights import sha256
 
 
 @pytest.fixture(scope="module")
@@ -102,19 +100,6 @@ def test_a_flipped_bit_is_noticed_by_the_fingerprint_too(saved: Path) -> None:
     assert "not those of the encoder that was saved" in complaint(saved)
 
 
-def test_a_checksum_is_remembered_only_while_the_file_is_untouched(tmp_path: Path, monkeypatch: Any) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"one")
-    first = sha256(path)
-    path.write_bytes(b"two")  # at once: the file's time may not have moved
-    assert sha256(path) != first
-    later = time.time_ns() + 10_000_000_000
-    monkeypatch.setattr(time, "time_ns", lambda: later)
-    second = sha256(path)
-    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("hashed again"))
-    assert sha256(path) == second
-
-
 @pytest.mark.parametrize("kept", [0, 7, 300, -5])
 def test_truncated_weights(saved: Path, kept: int) -> None:
     path = saved / "model.safetensors"
@@ -192,7 +177,7 @@ def pretrained_cfg(folder: Path, **changes: Any) -> None:
         (lambda folder: edit_config(folder, model_args={"patch_size": 4}), "timm cannot build"),
         (lambda folder: edit_config(folder, model_args={"in_chans": 0}), "timm cannot build"),
         (lambda folder: edit_config(folder, model_args={"layers": 3}), "timm cannot build"),
-        (lambda folder: edit_config(folder, model_args={"act_layer": {"a": "\n" * 9999}}), "timm cannot build"),
+        (lambda folder: edit_config(folder, model_args={"act_layer": {"a": "\n" * 99}}), "timm cannot build"),
         (lambda folder: edit_config(folder, model_args={"checkpoint_path": "/x.pth"}), "may not set checkpoint_path"),
         (lambda folder: edit_config(folder, model_args=[1]), "must be JSON objects"),
         (lambda folder: edit_config(folder, num_classes=1000), "num_classes is not 0"),

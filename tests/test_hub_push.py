@@ -7,16 +7,19 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub.constants
 import pytest
 import timm
 import torch
 from published_run import REPORT, trained, write_run
+from safetensors.torch import save_file
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.hub.load import load_encoder
@@ -64,9 +67,9 @@ def name(request: pytest.FixtureRequest) -> str:
     return "tester/" + re.sub(r"\W+", "-", request.node.name)[:80].strip("_-")
 
 
-def complaint_of_push(run: Path, name: str, hub: LoopbackHub, **kwargs: str) -> str:
+def complaint_of_push(run: Path, name: str, hub: LoopbackHub, **kwargs: Any) -> str:
     with pytest.raises(UserError) as caught:
-        push(run, name, **({"endpoint": hub.endpoint, "token": hub.token} | kwargs))  # type: ignore[arg-type]
+        push(run, name, **({"endpoint": hub.endpoint, "token": hub.token} | kwargs))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -168,6 +171,130 @@ def test_what_is_not_finished_or_damaged_is_not_sent(run: Path, hub: LoopbackHub
     assert hub.requests == []
 
 
+def test_an_unfinished_run_is_sent_if_told_and_if_it_has_an_encoder(run: Path, hub: LoopbackHub, name: str) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"finished": False}))
+    assert "push it with --unfinished" in complaint_of_push(run, name, hub)
+    push(run, name, unfinished=True, endpoint=hub.endpoint, token=hub.token)
+    assert json.loads(hub.repo(name).files()["run.json"])["finished"] is False
+    shutil.rmtree(run / "encoder")
+    assert "has no encoder yet" in complaint_of_push(run, name, hub, unfinished=True)
+
+
+def test_what_cannot_be_verified_is_not_sent_even_if_told(run: Path, hub: LoopbackHub, name: str) -> None:
+    config = json.loads((run / "encoder" / "config.json").read_text())
+    ours = config["sslzoo"]
+    fingerprint = ours["fingerprint"] | {"mean": [0.0, 0.0]}
+    for changed, says in [
+        (config | {"sslzoo": ours | {"fingerprint": fingerprint}}, "not those of the encoder that was saved"),
+        (config | {"sslzoo": ours | {"run": "another"}}, "of another run than run.json"),
+        ({key: value for key, value in config.items() if key != "sslzoo"}, "no checksum and no fingerprint"),
+    ]:
+        (run / "encoder" / "config.json").write_text(json.dumps(changed))
+        assert says in complaint_of_push(run, name, hub, unfinished=True)
+    assert hub.requests == []
+
+
+def test_weights_that_rot_after_they_were_verified_are_not_sent(
+    run: Path, hub: LoopbackHub, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sslzoo.hub.load.is_known", lambda folder: True)
+    weights = run / "encoder" / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert "was damaged since it was verified" in complaint_of_push(run, name, hub)
+    assert hub.requests == []
+
+
+def test_heads_are_sent_only_if_asked_and_do_not_outlive_their_encoder(
+    run: Path, hub: LoopbackHub, name: str, tmp_path: Path
+) -> None:
+    assert "not a whole safetensors file" in complaint_of_push(run, name, hub, heads=True)
+    save_file({"head.weight": torch.ones(2, 2)}, run / "heads.safetensors")
+    push(run, name, heads=True, endpoint=hub.endpoint, token=hub.token)
+    pulled = pull(name, tmp_path / "out", endpoint=hub.endpoint, token=hub.token)
+    assert (pulled / "heads.safetensors").read_bytes() == (run / "heads.safetensors").read_bytes()
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    assert "heads.safetensors" not in hub.repo(name).files()
+    (run / "heads.safetensors").unlink()
+    assert "has no heads.safetensors" in complaint_of_push(run, name, hub, heads=True)
+
+
+def test_a_tag_names_the_commit_and_is_never_moved(run: Path, hub: LoopbackHub, name: str, tmp_path: Path) -> None:
+    commit = push(run, name, tag="v1", endpoint=hub.endpoint, token=hub.token).rpartition("/")[2]
+    assert hub.repo(name).tags == {"v1": commit}
+    (run / "log.jsonl").write_text('{"step": 2}\n')
+    assert "has a tag v1 already" in complaint_of_push(run, name, hub, tag="v1")
+    assert hub.repo(name).branches["main"] == commit
+    push(run, name, tag="v2", endpoint=hub.endpoint, token=hub.token)
+    for revision, step in ("v1", 1), ("v2", 2), (commit, 1), ("main", 2):
+        pulled = pull(f"{name}@{revision}", tmp_path / revision, endpoint=hub.endpoint, token=hub.token)
+        assert json.loads((pulled / "log.jsonl").read_text())["step"] == step
+        load_encoder(f"hf-hub:{name}@{revision}", endpoint=hub.endpoint, token=hub.token)
+
+
+def test_a_pull_request_changes_nothing_yet(run: Path, hub: LoopbackHub, name: str, tmp_path: Path) -> None:
+    assert "no such repository" in complaint_of_push(run, name, hub, pull_request=True)
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    (run / "log.jsonl").write_text('{"step": 2}\n')
+    stranger = hub.issue_token("passer-by")
+    before = hub.repo(name).branches
+    address = push(run, name, pull_request=True, endpoint=hub.endpoint, token=stranger)
+    assert address == f"{hub.endpoint}/{name}/discussions/1"
+    assert hub.repo(name).branches == before
+    pulled = pull(f"{name}@refs/pr/1", tmp_path / "out", endpoint=hub.endpoint, token=hub.token)
+    assert (pulled / "log.jsonl").read_text() == '{"step": 2}\n'
+    for more in {"tag": "v1"}, {"private": True}, {"gated": "auto"}:
+        with pytest.raises(UsageError, match="changes nothing yet"):
+            push(run, name, pull_request=True, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("gated", ["auto", "manual"])
+def test_a_gated_repository_is_gated_before_there_is_anything_in_it(
+    run: Path, hub: LoopbackHub, name: str, tmp_path: Path, gated: Any
+) -> None:
+    with hub.watch() as requests:
+        push(run, name, gated=gated, endpoint=hub.endpoint, token=hub.token)
+    assert hub.repo(name).gated == gated
+    paths = [request.path for request in requests]
+    assert paths.index(f"/api/models/{name}/settings") < paths.index(f"/api/models/{name}/commit/main")
+    stranger = hub.issue_token("passer-by")
+    assert "ask for access" in complaint_of_pull(name, tmp_path / "out", hub, token=stranger)
+    pull(name, tmp_path / "out", endpoint=hub.endpoint, token=hub.token)
+
+
+def test_what_is_meant_to_be_private_is_not_sent_to_a_public_repository(run: Path, hub: LoopbackHub, name: str) -> None:
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    (run / "log.jsonl").write_text('{"step": 2}\n')
+    assert "exists and is public" in complaint_of_push(run, name, hub, private=True)
+    assert b"2" not in hub.repo(name).files()["log.jsonl"]
+
+
+def test_a_push_without_changes_says_so_and_makes_no_commit(
+    run: Path, hub: LoopbackHub, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = push(run, name, endpoint=hub.endpoint, token=hub.token)
+    assert "No files have been modified" not in caplog.text
+    with caplog.at_level("WARNING"):
+        assert push(run, name, endpoint=hub.endpoint, token=hub.token) == first
+    assert len(list(hub.repo(name).history())) == 2
+
+
+@pytest.mark.parametrize("link", ["evaluations/knn.json", "encoder/README.md", "figures", "encoder", "run.json"])
+def test_a_link_out_of_the_run_is_not_followed(
+    run: Path, hub: LoopbackHub, name: str, tmp_path: Path, link: str
+) -> None:
+    (run / link).rename(tmp_path / "elsewhere")
+    (run / link).symlink_to(tmp_path / "elsewhere")
+    assert "is a link out of the run" in complaint_of_push(run, name, hub)
+    assert hub.requests == []
+
+
+def test_a_pipe_in_a_run_is_not_opened(run: Path, hub: LoopbackHub, name: str) -> None:
+    os.mkfifo(run / "figures" / "pipe.png")
+    assert "not a regular file" in complaint_of_push(run, name, hub)
+
+
 def test_trouble_with_the_hub_is_one_line(run: Path, hub: LoopbackHub, name: str) -> None:
     assert "log in" in complaint_of_push(run, name, hub, token="hf_wrong")
     assert "write permission" in complaint_of_push(run, name, hub, token=hub.issue_token("tester", "read"))
@@ -252,6 +379,32 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(run: Path, hub: LoopbackHu
     with hub.watch() as requests:
         load_encoder(f"hf-hub:{name}", endpoint=hub.endpoint, token=hub.token)
     assert [request for request in requests if request.origin == "cdn"] == [] and fault.hits == []
+
+
+def test_a_damaged_copy_in_the_cache_does_not_spoil_a_pull(
+    run: Path, hub: LoopbackHub, name: str, tmp_path: Path
+) -> None:
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    hub.corrupt(digest_of_weights(hub, name), times=2)
+    complaint_of_load(name, hub)
+    load_encoder(pull(name, tmp_path / "out", endpoint=hub.endpoint, token=hub.token))
+
+
+def test_a_pull_without_network_takes_what_the_cache_holds(
+    run: Path, hub: LoopbackHub, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = push(run, name, endpoint=hub.endpoint, token=hub.token).rpartition("/")[2]
+    huggingface_hub.snapshot_download(name, endpoint=hub.endpoint, token=hub.token)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with hub.watch() as requests:
+        for revision in "main", commit:
+            pulled = pull(f"{name}@{revision}", tmp_path / revision, endpoint=hub.endpoint)
+            assert {str(path.relative_to(pulled)) for path in pulled.rglob("*") if path.is_file()} == {
+                *PUBLISHED.values()
+            }
+            assert not any(path.is_symlink() for path in pulled.rglob("*"))
+    assert requests == []
+    assert "HF_HUB_OFFLINE" in complaint_of_pull("tester/never-seen", tmp_path / "other", hub)
 
 
 def test_a_damaged_copy_and_no_network(run: Path, hub: LoopbackHub, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

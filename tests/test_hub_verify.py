@@ -75,7 +75,7 @@ def test_a_config_that_is_not_ours_to_follow_stops_everything(saved: Path) -> No
     edit_config(saved, model_args={"checkpoint_path": "/etc/passwd"})
     checks = outcome(saved)
     assert failed(checks) == ["config"]
-    assert [check.ok for check in checks.values()] == [False] + [None] * 7
+    assert [check.ok for check in checks.values()] == [False] + [None] * 8
 
 
 def test_a_door_that_gives_other_features_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,43 @@ def test_a_door_that_gives_other_features_is_told(saved: Path, monkeypatch: pyte
     monkeypatch.setattr(timm, "create_model", with_one_weight_more)
     checks = outcome(saved)
     assert failed(checks) == ["timm"]
-    assert checks["timm"].detail == "2 of 128 features differ, by up to 2.5e-01"
+    assert checks["timm"].detail == (
+        "2 of 128 features differ, by up to 2.5e-01: 1 of 78 tensors differ: norm.bias by up to 2.5e-01"
+    )
+
+
+def test_a_door_that_prepares_images_otherwise_is_told(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create_model = timm.create_model
+
+    def with_another_mean(*args: object, **kwargs: object) -> nn.Module:
+        model = create_model(*args, **kwargs)
+        if str(args[0]).startswith("local-dir:"):
+            model.pretrained_cfg = model.pretrained_cfg | {"mean": (0.5, 0.5, 0.5)}
+        return model
+
+    monkeypatch.setattr(timm, "create_model", with_another_mean)
+    checks = outcome(saved)
+    assert failed(checks) == ["timm"]
+    assert checks["timm"].detail == (
+        "images would be prepared otherwise: mean is [0.5, 0.5, 0.5] instead of [0.485, 0.456, 0.406]"
+    )
+
+
+def test_a_key_that_does_not_describe_the_encoder_is_named(saved: Path) -> None:
+    described = config_of(saved)["pretrained_cfg"]
+    edit_config(saved, num_features=65, pretrained_cfg=described | {"classifier": "fc"})
+    checks = outcome(saved)
+    assert failed(checks) == ["description"]
+    assert "num_features is 65 instead of 64" in checks["description"].detail
+    assert "pretrained_cfg.classifier is 'fc' instead of 'head'" in checks["description"].detail
+
+
+def test_what_is_known_from_earlier_is_checked_all_the_same(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sslzoo.hub.load.is_known", lambda folder: True)
+    weights = load_file(saved / "model.safetensors")
+    weights["norm.bias"][3] += 1
+    save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})
+    assert failed(outcome(saved)) == ["checksum", "fingerprint"]
 
 
 def test_a_door_that_gives_another_shape_is_told(saved: Path) -> None:
@@ -101,6 +137,7 @@ def test_a_door_that_gives_another_shape_is_told(saved: Path) -> None:
     assert transformers.AutoConfig.from_pretrained(str(saved)).do_pooling is False
     checks = outcome(saved)
     assert failed(checks) == ["transformers"]
+    assert checks["transformers"].detail.endswith("(config.json also sets do_pooling)")
 
 
 def test_transformers_is_skipped_where_it_is_not_installed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,8 +44,8 @@ def too_large(value: Any, depth: int = 0) -> str | None:
         return next((found for item in items if (found := too_large(item, depth + 1))), None)
     if isinstance(value, str) and len(value) > MOST_LETTERS:
         return f"a text of {len(value)} letters"
-    if isinstance(value, (int, float)) and not abs(value) <= MOST_NUMBER:  # nan neither
-        return f"the number {value:.4g}" if abs(value) < 1e300 else "a number without end"
+    if isinstance(value, (int, float)) and not abs(value) <= MOST_NUMBER:
+        return f"the number {value:.4g}" if abs(value) < 1e300 else "a number without end"  # nan too
     return None
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -27,7 +28,7 @@ CLOCK_TICK = 2_000_000_000
 
 def is_known(folder: Path) -> bool:
     """Whether ``remember`` was called for this folder, with these files, these libraries and this processor."""
-    return _note(folder).exists()
+    return os.path.exists(_note(folder))  # False too where the cache may not be read
 
 
 def remember(folder: Path) -> None:

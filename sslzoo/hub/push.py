@@ -71,7 +71,7 @@ def push(
     with hub_errors(f"push {run} to {repo_id}"):
         if not pull_request:
             repo_id = _make_room(api, repo_id, private=private, gated=gated, revision=revision)
-        before = api.repo_info(repo_id, revision=revision)
+        before = api.model_info(repo_id, revision=revision)
         if private and not before.private:
             raise UserError(f"{repo_id} exists and is public; make it private in its settings, then push again")
         if tag:

@@ -163,7 +163,7 @@ def _complaints(config: Any) -> Iterator[str]:
         if not _is_numbers(described.get(key, (1, 1, 1)), length):
             yield f"{key} of pretrained_cfg is {shorten(repr(described[key]), 80)}, not numbers; ask its author"
     for key, kinds in ("interpolation", str), ("crop_pct", (int, float)), ("classifier", (str, list)):
-        if not isinstance(described.get(key) or kinds(), kinds):
+        if described.get(key) is not None and not isinstance(described[key], kinds):
             yield f"{key} of pretrained_cfg is {shorten(repr(described[key]), 80)}; ask its author"
     if math.prod(described.get("input_size", ())) > MOST_PIXELS:
         yield f"input_size {described['input_size']} is absurdly large (over {MOST_PIXELS} numbers); do not trust it"

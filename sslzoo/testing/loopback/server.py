@@ -122,6 +122,10 @@ class LoopbackHub:
         """Go away for good when the next such request comes, before it has any effect."""
         return self._traffic.add(path, method=method, status=503, then=self.stop)
 
+    def meanwhile(self, method: str, path: str, act: Callable[[], None]) -> Fault:
+        """Have something happen between the next such request and its effect: somebody else is faster."""
+        return self._traffic.add(path, method=method, then=act)
+
     def corrupt(self, path: str, *, times: int = 1) -> Fault:
         """Flip the last bit of the next downloads. The client does not check: who loads must."""
         return self._traffic.add(path, method="GET", times=times, corrupt=True)

@@ -45,6 +45,11 @@ class Fault:
     hits: list[str] = field(default_factory=list)
     """Method and path of the requests it struck."""
 
+    @property
+    def hinders(self) -> bool:
+        """Whether it comes before the request has any effect."""
+        return bool(self.seconds or self.error or self.then)
+
     def strikes(self, call: Call) -> bool:
         fits = self.method in (None, call.method) and self.path.search(call.path)
         if not fits or len(self.hits) >= self.times:
@@ -66,7 +71,7 @@ class Traffic:
     def hinder(self, call: Call) -> None:
         """Delay or refuse a request before it has any effect."""
         with self._lock:
-            struck = [fault for fault in self.faults if (fault.seconds or fault.error) and fault.strikes(call)]
+            struck = [fault for fault in self.faults if fault.hinders and fault.strikes(call)]
         for fault in struck:
             self.stopped.wait(fault.seconds)
             if fault.then:

@@ -1,0 +1,129 @@
+"""An encoder that was found to be right is not examined again, until anything that this rests on has changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from published_run import PROVENANCE, trained
+from test_hub_folder import config_of, edit_config
+
+from sslzoo.config import UserError
+from sslzoo.hub import known, load
+from sslzoo.hub.folder import save_encoder
+from sslzoo.hub.load import load_encoder, load_folder
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("original") / "saved"
+    save_encoder(trained("test_vit"), folder, PROVENANCE)
+    return folder
+
+
+@pytest.fixture
+def saved(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An encoder that was loaded once, when its files were old enough."""
+    monkeypatch.setattr(known, "CLOCK_TICK", -1)
+    folder = shutil.copytree(original, tmp_path / "saved")
+    load_encoder(folder)
+    return folder
+
+
+def examined(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is computed to load the encoder."""
+    done = []
+    with monkeypatch.context() as patch:
+        for name in ("sha256", "check", "on_meta"):
+            real = getattr(load, name)
+            patch.setattr(load, name, lambda *args, name=name, real=real: done.append(name) or real(*args))
+        load_encoder(folder)
+    return done
+
+
+EVERYTHING = ["sha256", "on_meta", "check"]
+
+
+def test_nothing_is_computed_twice(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert examined(saved, monkeypatch) == []
+
+
+def test_an_encoder_is_known_to_other_processes_and_not_in_another_cache(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path / "other"))
+    assert examined(saved, monkeypatch) == EVERYTHING
+    assert len([*(tmp_path / "other" / "known").iterdir()]) == 1
+    assert examined(saved, monkeypatch) == []
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path / "file"))
+    assert examined(saved, monkeypatch) == examined(saved, monkeypatch) == EVERYTHING
+
+
+def test_changed_weights_are_noticed_even_if_dated_back(saved: Path) -> None:
+    path = saved / "model.safetensors"
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(UserError, match="damaged or exchanged"):
+        load_encoder(saved)
+
+
+def test_a_copy_is_examined(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(saved, tmp_path / "copy")
+    assert examined(tmp_path / "copy", monkeypatch) == EVERYTHING
+
+
+def test_a_changed_config_is_examined(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit_config(saved, sslzoo=config_of(saved)["sslzoo"] | {"steps": 7})
+    assert examined(saved, monkeypatch) == EVERYTHING
+
+
+@pytest.mark.parametrize("library", ["torch", "timm", "sslzoo"])
+def test_another_library_is_examined(saved: Path, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    where = {"torch": "torch.__version__", "timm": "timm.__version__", "sslzoo": "sslzoo.hub.known.__version__"}
+    monkeypatch.setattr(where[library], "99.0")
+    assert examined(saved, monkeypatch) == EVERYTHING
+
+
+def test_keys_are_strict_all_the_same(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "is_known", lambda folder: True)
+    edit_config(saved, model_args=config_of(saved)["model_args"] | {"reg_tokens": 2})
+    with pytest.raises(UserError, match="1 missing: reg_token"):
+        load_encoder(saved)
+
+
+def test_a_file_that_may_change_in_the_same_tick_of_the_clock_is_not_known(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(original, tmp_path / "young")
+    load_encoder(folder)
+    assert examined(folder, monkeypatch) == EVERYTHING
+    later = time.time_ns() + 10_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    assert examined(folder, monkeypatch) == EVERYTHING
+    assert examined(folder, monkeypatch) == []
+
+
+def test_what_does_not_verify_is_never_known(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = config_of(saved)["sslzoo"]
+    edit_config(saved, sslzoo=ours | {"fingerprint": ours["fingerprint"] | {"mean": [0.0, 0.0]}})
+    for _ in range(2):
+        with pytest.raises(UserError, match="not those of the encoder"):
+            load_encoder(saved)
+
+
+def test_afresh_means_afresh(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "check", lambda *_: pytest.fail("it was computed"))
+    load_folder(saved)
+    with pytest.raises(pytest.fail.Exception, match="it was computed"):
+        load_folder(saved, afresh=True)
