@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -91,12 +90,12 @@ def test_a_changed_config_is_examined(saved: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("library", ["torch", "timm", "sslzoo"])
 def test_another_library_is_examined(saved: Path, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
     where = {"torch": "torch.__version__", "timm": "timm.__version__", "sslzoo": "sslzoo.hub.known.__version__"}
-    monkeypatch.setattr(where[library], "99.0")
+    monkeypatch.setattr(where[library], "99.0.0")
     assert examined(saved, monkeypatch) == EVERYTHING
 
 
 def test_keys_are_strict_all_the_same(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "is_known", lambda folder: True)
+    monkeypatch.setattr(load, "is_known", lambda note: True)
     edit_config(saved, model_args=config_of(saved)["model_args"] | {"reg_tokens": 2})
     with pytest.raises(UserError, match="1 missing: reg_token"):
         load_encoder(saved)
@@ -106,12 +105,20 @@ def test_a_file_that_may_change_in_the_same_tick_of_the_clock_is_not_known(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(original, tmp_path / "young")
-    load_encoder(folder)
-    assert examined(folder, monkeypatch) == EVERYTHING
-    later = time.time_ns() + 10_000_000_000
-    monkeypatch.setattr(time, "time_ns", lambda: later)
+    monkeypatch.setattr(known, "CLOCK_TICK", 10**15)
+    assert examined(folder, monkeypatch) == examined(folder, monkeypatch) == EVERYTHING
+    monkeypatch.setattr(known, "CLOCK_TICK", -1)
     assert examined(folder, monkeypatch) == EVERYTHING
     assert examined(folder, monkeypatch) == []
+
+
+def test_what_changes_while_it_is_examined_is_not_known(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = (saved / "config.json").read_bytes()
+    (saved / "config.json").write_bytes(config + b" ")
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "check", lambda *_: (saved / "config.json").write_bytes(config + b"  "))
+        load_encoder(saved)
+    assert examined(saved, monkeypatch) == EVERYTHING
 
 
 def test_what_does_not_verify_is_never_known(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

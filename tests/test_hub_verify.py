@@ -123,7 +123,7 @@ def test_a_key_that_does_not_describe_the_encoder_is_named(saved: Path) -> None:
 
 
 def test_what_is_known_from_earlier_is_checked_all_the_same(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sslzoo.hub.load.is_known", lambda folder: True)
+    monkeypatch.setattr("sslzoo.hub.load.is_known", lambda note: True)
     weights = load_file(saved / "model.safetensors")
     weights["norm.bias"][3] += 1
     save_file(weights, saved / "model.safetensors", metadata={"format": "pt"})

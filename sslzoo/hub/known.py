@@ -23,31 +23,34 @@ from sslzoo.hub.timm_config import CONFIG
 from sslzoo.hub.weights import WEIGHTS
 
 CLOCK_TICK = 2_000_000_000
-"""Nanoseconds: the coarsest clock of a file system in use. A younger file may change again without a change of time."""
+"""Nanoseconds: the coarsest clock of a file system in use."""
 
 
-def is_known(folder: Path) -> bool:
-    """Whether ``remember`` was called for this folder, with these files, these libraries and this processor."""
-    return os.path.exists(_note(folder))  # False too where the cache may not be read
+def note_of(folder: Path) -> Path | None:
+    """Where it is noted that an encoder was found to be right: an empty file, named by everything this rests on.
 
-
-def remember(folder: Path) -> None:
-    """Note that checksum, keys and fingerprint were right. Where no note can be kept, all is checked again."""
-    changed = (folder / WEIGHTS).stat()
-    if time.time_ns() - max(changed.st_mtime_ns, changed.st_ctime_ns) < CLOCK_TICK:
-        return
-    with contextlib.suppress(OSError):
-        note = _note(folder)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        note.touch()
-
-
-def _note(folder: Path) -> Path:
-    """An empty file, named by everything that the outcome of the checks rests on."""
+    Taken before the encoder is examined, so that it says nothing of files that change meanwhile. None if they may
+    still change without a change of their time.
+    """
     weights = (folder / WEIGHTS).stat()
+    if time.time_ns() - max(weights.st_mtime_ns, weights.st_ctime_ns) < CLOCK_TICK:
+        return None
     rests_on = [
         *(weights.st_dev, weights.st_ino, weights.st_size, weights.st_mtime_ns, weights.st_ctime_ns),
         hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest(),
         *(__version__, torch.__version__, timm.__version__, torch.backends.cpu.get_cpu_capability()),
     ]
     return cache_folder() / "known" / hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
+
+
+def is_known(note: Path | None) -> bool:
+    """Whether the encoder was found to be right, with these files, these libraries and this processor."""
+    return note is not None and os.path.exists(note)  # False, too, where the cache may not be read
+
+
+def remember(note: Path | None) -> None:
+    """Note that checksum, keys and fingerprint were right. Where no note can be kept, all is examined again."""
+    if note:
+        with contextlib.suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.touch()

@@ -18,7 +18,7 @@ from sslzoo.encoders import create_encoder
 from sslzoo.hub.bounds import on_meta
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.fingerprint import check
-from sslzoo.hub.known import is_known, remember
+from sslzoo.hub.known import is_known, note_of, remember
 from sslzoo.hub.timm_config import CONFIG, build_encoder, is_ours, read_config
 from sslzoo.hub.weights import (
     WEIGHTS,
@@ -105,7 +105,8 @@ def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
         UserError: if it is not what was saved, part by part.
     """
     config, path = read_config(folder), weights_file(folder)
-    known = is_known(folder) and not afresh
+    note = note_of(folder)
+    known = is_known(note) and not afresh
     if not known:
         check_sum(config, path)
     encoder = build_and_fill(config, path, known=known)
@@ -114,7 +115,7 @@ def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
             check(encoder, config["sslzoo"]["fingerprint"])
         except UserError as error:
             raise UserError(f"{folder}: {error}") from error
-    remember(folder)
+    remember(note)
     return encoder
 
 
@@ -186,7 +187,7 @@ def _from_hub(name: str, token: str | None, endpoint: str | None) -> Resolved:
     commit = config.parent.name  # the weights of the same commit, even if someone pushes right now
     with hub_errors(f"read {WEIGHTS} of {HUB}{name}"):
         hf_hub_download(repo_id, WEIGHTS, revision=commit, **client)
-    if not is_known(config.parent) and is_damaged(config.parent):
+    if not is_known(note_of(config.parent)) and is_damaged(config.parent):
         with hub_errors(f"read {WEIGHTS} of {HUB}{name} again, since the copy in the cache is damaged"):
             hf_hub_download(repo_id, WEIGHTS, revision=commit, force_download=True, **client)
     return Resolved("hub", repo_id, config.parent, commit)
