@@ -184,12 +184,14 @@ def test_a_run_is_pushed_pulled_and_verified_by_its_name_on_the_hub(
     with LoopbackHub() as hub:
         for name, value in hub.environment(tmp_path / "home").items():
             monkeypatch.setenv(name, value)
-        pushed = sslzoo("push", copied, "tester/rotation")
+        pushed = sslzoo("push", copied, "tester/rotation", "--tag", "v1", "--gated", "manual", "--heads")
         assert pushed.returncode == 0, pushed.stderr
         assert pushed.stdout.startswith(f"{hub.endpoint}/tester/rotation/commit/")
         assert "hf-hub:tester/rotation" in hub.repo("tester/rotation").files("main")["README.md"].decode()
-        pulled = sslzoo("pull", "tester/rotation", "--out", tmp_path / "pulled")
+        assert (hub.repo("tester/rotation").gated, [*hub.repo("tester/rotation").tags]) == ("manual", ["v1"])
+        pulled = sslzoo("pull", "tester/rotation@v1", "--out", tmp_path / "pulled")
         assert pulled.stdout == f"{tmp_path / 'pulled'}\n", pulled.stderr
+        assert (tmp_path / "pulled" / "heads.safetensors").is_file()
         assert sslzoo("verify", "hf-hub:tester/rotation").returncode == 0
         missing = sslzoo("pull", "tester/nothing")
         assert missing.returncode == 1 and missing.stderr.splitlines()[-1].startswith("sslzoo: ")

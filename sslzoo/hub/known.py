@@ -40,7 +40,11 @@ def note_of(folder: Path) -> Path | None:
         hashlib.sha256((folder / CONFIG).read_bytes()).hexdigest(),
         *(__version__, torch.__version__, timm.__version__, torch.backends.cpu.get_cpu_capability()),
     ]
-    return cache_folder() / "known" / hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
+    try:
+        cache = cache_folder()
+    except RuntimeError:  # a user without a home
+        return None
+    return cache / "known" / hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()
 
 
 def is_known(note: Path | None) -> bool:

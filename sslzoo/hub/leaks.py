@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def refuse_leaks(files: Mapping[str, Path], folders: Iterable[Path]) -> None:
     Raises:
         UserError: naming the file, the line and what is in it.
     """
-    rules = [*_SECRETS, *_login(), *_folders([*folders, Path.home(), Path.cwd()])]
+    rules = [*_SECRETS, *_login(), *_folders([*folders, Path.cwd()])]
     for name, path in files.items():
         text = _text(path)
         concerned = [rule for rule in rules if any(hint in text for hint in rule.hints)]
@@ -92,8 +93,9 @@ def _login() -> Iterator[Rule]:
 
 def _folders(folders: Iterable[Path]) -> Iterator[Rule]:
     """As they are, and as JSON writes them. One right below the root, such as /data, may be part of an address."""
-    paths = {path for folder in folders for path in (folder.absolute(), folder.resolve())}
-    names = {str(path) for path in paths if len(path.parts) > 2 or (path == Path.home() and len(path.parts) == 2)}
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home() fails for a user without one
+    paths = {path for folder in (home, *folders) for path in (folder.absolute(), folder.resolve())}
+    names = {str(path) for path in paths if len(path.parts) > 2 or (path == home and len(path.parts) == 2)}
     written = names | {json.dumps(name)[1:-1] for name in names}
     for name in sorted(written, key=len, reverse=True):
         pattern = re.compile(rf"(?:(?<=://)|(?<![\w./-])){re.escape(name)}(?![\w-])")

@@ -62,8 +62,10 @@ def _from_hub(api: HfApi, repo_id: str, revision: str | None, staged: Path) -> N
     info = api.model_info(repo_id, revision=revision)
     names = _wanted([file.rfilename for file in info.siblings or []], repo_id)
     api.snapshot_download(repo_id, revision=info.sha, local_dir=staged, allow_patterns=[*map(escape, names)])
-    from_cache = try_to_load_from_cache(repo_id, WEIGHTS, revision=info.sha)
-    if from_cache and is_damaged(staged):  # the client takes what is in its cache, and checks nothing of it
+    cached = try_to_load_from_cache(repo_id, WEIGHTS, revision=info.sha)
+    if isinstance(cached, str) and is_damaged(
+        staged
+    ):  # the client takes what is in its cache, and checks nothing of it
         api.hf_hub_download(repo_id, WEIGHTS, revision=info.sha, local_dir=staged, force_download=True)
     shutil.rmtree(staged / ".cache", ignore_errors=True)  # the client's notes
 

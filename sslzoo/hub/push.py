@@ -72,8 +72,6 @@ def push(
         if not pull_request:
             repo_id = _make_room(api, repo_id, private=private, gated=gated, revision=revision)
         before = api.model_info(repo_id, revision=revision)
-        if private and not before.private:
-            raise UserError(f"{repo_id} exists and is public; make it private in its settings, then push again")
         if tag:
             _check_free(api, repo_id, tag)
         names = {addition.path_in_repo for addition in additions}
@@ -125,6 +123,8 @@ def _check_encoder(run: Path) -> None:
 def _make_room(api: HfApi, repo_id: str, *, private: bool, gated: Gated | None, revision: str | None) -> str:
     """Create what is missing of repository and branch; return the repository's full name."""
     repo_id = api.create_repo(repo_id, private=private or None, exist_ok=True).repo_id
+    if private and not api.model_info(repo_id).private:
+        raise UserError(f"{repo_id} exists and is public; make it private in its settings, then push again")
     if gated:  # before there is anything in it to read
         api.update_repo_settings(repo_id, gated=gated)
     if revision and revision != "main" and not revision.startswith("refs/"):
