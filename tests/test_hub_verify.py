@@ -130,14 +130,14 @@ def test_what_is_known_from_earlier_is_checked_all_the_same(saved: Path, monkeyp
     assert failed(outcome(saved)) == ["checksum", "fingerprint"]
 
 
-def test_a_door_that_gives_another_shape_is_told(saved: Path) -> None:
+def test_a_door_that_gives_no_features_is_told(saved: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = config_of(saved)
     (saved / "config.json").write_text(json.dumps(config | {"do_pooling": False}))
     assert transformers.AutoConfig.from_pretrained(str(saved)).do_pooling is False
     checks = outcome(saved)
     assert failed(checks) == ["transformers"]
-    assert checks["transformers"].detail.endswith("(config.json also sets do_pooling)")
+    assert checks["transformers"].detail == "it gives no pooled features (config.json also sets do_pooling)"
 
 
 def test_transformers_is_skipped_where_it_is_not_installed(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,16 +108,28 @@ def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
     config, path = read_config(folder), weights_file(folder)
     note = note_of(folder)
     known = is_known(note) and not afresh
-    if not known:
-        check_sum(config, path)
-    encoder = build_and_fill(config, path, known=known)
-    if is_ours(config) and not known:
-        try:
-            check(encoder, config["sslzoo"]["fingerprint"])
-        except UserError as error:
-            raise UserError(f"{folder}: {error}") from error
+    if known:
+        return build_and_fill(config, path, known=True)
+    with _summing(config, path):
+        encoder = build_and_fill(config, path)
+        if is_ours(config):
+            try:
+                check(encoder, config["sslzoo"]["fingerprint"])
+            except UserError as error:
+                raise UserError(f"{folder}: {error}") from error
     remember(note)
     return encoder
+
+
+@contextmanager
+def _summing(config: dict[str, Any], path: Path) -> Iterator[None]:
+    """Compute the checksum beside what is done inside, on another core; its complaint comes first."""
+    with ThreadPoolExecutor(1) as pool:
+        summed = pool.submit(check_sum, config, path)
+        try:
+            yield
+        finally:
+            summed.result()
 
 
 def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False) -> nn.Module:

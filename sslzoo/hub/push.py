@@ -11,6 +11,7 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, CommitOperationDelet
 from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.hub.errors import hub_errors
+from sslzoo.hub.known import is_known, note_of
 from sslzoo.hub.layout import check_inside, is_published, published_files
 from sslzoo.hub.leaks import refuse_leaks
 from sslzoo.hub.load import load_folder
@@ -111,7 +112,8 @@ def _additions(run: Path, *, heads: bool, unfinished: bool) -> list[CommitOperat
 
 def _check_encoder(run: Path) -> None:
     """Hold the encoder against its checksum and fingerprint, and against the run."""
-    load_folder(run / "encoder")
+    if not is_known(note_of(run / "encoder")):
+        load_folder(run / "encoder")
     config = read_config(run / "encoder")
     if not is_ours(config):
         raise UserError(f"{run}/encoder has no checksum and no fingerprint to verify it by; save it with sslzoo")

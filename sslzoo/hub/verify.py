@@ -203,8 +203,15 @@ def _through_transformers(subject: _Subject) -> str:
     name, revision = (found.name, found.revision) if found.kind == "hub" else (str(subject.folder), None)
     with _no_progress_bar():
         door = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True, trust_remote_code=False).eval()
+
+    def pooled(images: Tensor) -> Tensor:
+        features = door(images).pooler_output
+        if features is None:
+            raise UserError("it gives no pooled features")
+        return features
+
     try:
-        return subject.compare(door.timm_model, lambda images: door(images).pooler_output, door.config.pretrained_cfg)
+        return subject.compare(door.timm_model, pooled, door.config.pretrained_cfg)
     except UserError as error:
         more = sorted(subject.config.keys() - OUR_KEYS)
         raise UserError(f"{error}" + (f" ({CONFIG} also sets {few(more)})" if more else "")) from error
