@@ -43,7 +43,7 @@ NOT_NEEDED = (
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What torch.hub unpacks, without anything that git does not hold."""
-    clone = tmp_path_factory.mktemp("hub") / "sslzoo_sslzoo_main"
+    clone = tmp_path_factory.mktemp("hub") / "sslzoo-sslzoo-0123abc"
     shutil.copytree(ROOT / "sslzoo", clone / "sslzoo", ignore=shutil.ignore_patterns("__pycache__", "*.parquet"))
     shutil.copy(ROOT / "hubconf.py", clone)
     for folder in RELEASED:
