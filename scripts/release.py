@@ -27,10 +27,12 @@ import tyro
 import sslzoo
 from sslzoo.api import default_out
 from sslzoo.card import write_card
+from sslzoo.cli.models import markdown
 from sslzoo.config import PretrainConfig, UserError
+from sslzoo.hub.index import released_here
 from sslzoo.hub.layout import move_encoder_into_run, published_files
 from sslzoo.hub.load import load_folder
-from sslzoo.hub.timm_config import CONFIG, build_encoder, read_config
+from sslzoo.hub.timm_config import build_encoder, read_config
 from sslzoo.hub.weights import WEIGHTS, write_weights
 from sslzoo.record import read_record, restore_config
 from sslzoo.registry import evaluations, methods
@@ -185,7 +187,7 @@ def as_run(folder: Path) -> Iterator[Path]:
         run = shutil.copytree(folder, Path(temporary) / folder.name)
         encoder = move_encoder_into_run(run)
         if not (encoder / WEIGHTS).is_file():
-            write_weights(build_encoder(read_config(encoder), folder / CONFIG).state_dict(), encoder / WEIGHTS)
+            write_weights(build_encoder(read_config(encoder)).state_dict(), encoder / WEIGHTS)
         write_card(run, f"{ORGANISATION}/{folder.name}")
         yield run
 
@@ -240,22 +242,8 @@ def compared(folder: Path, run: Path) -> Iterator[str]:
 
 
 def table(cards: Path) -> str:
-    """The released encoders in Markdown, with class-balanced accuracies beside the untrained encoder's."""
-    lines = [
-        "| encoder | method | pretrained on | k-NN (untrained) | linear probe (untrained) |",
-        "|---|---|---|---|---|",
-    ]
-    for folder in released(cards):
-        record = record_of(folder)
-        reports = [json.loads((folder / "evaluations" / f"{name}.json").read_text()) for name in EVALUATIONS]
-        scores = [f"{percent(report)} ({percent(report['baseline'])})" for report in reports]
-        cells = [f"[`{folder.name}`](model_cards/{folder.name})", record["method"]["name"], record["dataset"]["name"]]
-        lines.append(f"| {' | '.join([*cells, *scores])} |")
-    return "\n".join(lines)
-
-
-def percent(scored: dict[str, Any]) -> str:
-    return f"{100 * scored['metrics']['balanced_accuracy']:.1f}"
+    """The released encoders in Markdown, as ``sslzoo list --models --markdown`` prints them."""
+    return markdown(released_here(cards))
 
 
 def main() -> None:

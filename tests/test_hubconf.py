@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -243,6 +244,5 @@ for clone in ({str(clone)!r}, {str(clone)!r}, {str(other)!r}):
 
 def test_dependencies_are_those_of_the_package() -> None:
     declared = (ROOT / "pyproject.toml").read_text()
-    namespace: dict[str, list[str]] = {}
-    exec((ROOT / "hubconf.py").read_text(), namespace)
-    assert all(f'"{name.replace("_", "-")}>=' in declared for name in namespace["dependencies"])
+    dependencies = runpy.run_path(str(ROOT / "hubconf.py"))["dependencies"]
+    assert all(f'"{name.replace("_", "-")}>=' in declared for name in dependencies)

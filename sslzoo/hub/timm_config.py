@@ -157,8 +157,8 @@ def _complaints(config: Any) -> Iterator[str]:
     if taken := [key for key in _NOT_FOR_FILES if key in args]:
         yield f"model_args may not set {', '.join(taken)}; ask its author"
     for name, value in args.items():
-        if taken := too_large(value):
-            yield f"model_args sets {name[:MOST_LETTERS]} to {taken}; do not trust it"
+        if found := too_large(value):
+            yield f"model_args sets {name[:MOST_LETTERS]} to {found}; do not trust it"
     for key, length in ("input_size", 3), ("mean", None), ("std", None):
         if not _is_numbers(described.get(key, (1, 1, 1)), length):
             yield f"{key} of pretrained_cfg is {shorten(repr(described[key]), 80)}, not numbers; ask its author"
