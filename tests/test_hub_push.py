@@ -21,6 +21,7 @@ import torch
 from published_run import REPORT, trained, write_run
 from safetensors.torch import save_file
 
+import sslzoo
 from sslzoo.config import UsageError, UserError
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.pull import pull
@@ -108,6 +109,14 @@ def test_a_pull_gives_the_run_back_and_it_can_be_pushed_again(
     load_encoder(pulled)
     push(pulled, name, endpoint=hub.endpoint, token=hub.token)
     assert len(list(hub.repo(name).history())) == 2
+
+
+def test_each_request_says_that_sslzoo_made_it(run: Path, hub: LoopbackHub, name: str, tmp_path: Path) -> None:
+    push(run, name, endpoint=hub.endpoint, token=hub.token)
+    pull(name, tmp_path / "pulled", endpoint=hub.endpoint, token=hub.token)
+    load_encoder(f"hf-hub:{name}", endpoint=hub.endpoint, token=hub.token)
+    agents = {request.agent.partition(";")[0] for request in hub.requests if request.origin == "hub"}
+    assert agents == {f"sslzoo/{sslzoo.__version__}"}
 
 
 def test_only_what_is_new_is_sent_again(run: Path, hub: LoopbackHub, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -246,3 +247,11 @@ def test_dependencies_are_those_of_the_package() -> None:
     declared = (ROOT / "pyproject.toml").read_text()
     dependencies = runpy.run_path(str(ROOT / "hubconf.py"))["dependencies"]
     assert all(f'"{name.replace("_", "-")}>=' in declared for name in dependencies)
+
+
+@pytest.mark.parametrize("path", ["README.md", "hubconf.py", "sslzoo/card/card.md"])
+def test_what_is_to_be_copied_does_not_ask_whether_to_trust(path: str) -> None:
+    """``trust_repo="check"``, the default, waits for an answer, which nobody gives in a script."""
+    calls = re.findall(r"torch\.hub\.load\(([^)\n]*)\)", (ROOT / path).read_text())
+    assert calls
+    assert all("trust_repo=True" in call or 'source="local"' in call or "…" in call for call in calls)

@@ -70,3 +70,14 @@ def test_the_core_never_imports_a_plugin(path: Path) -> None:
 @pytest.mark.parametrize("path", modules("plugins/sslzoo_plugins"), ids=lambda path: path.stem)
 def test_plugins_import_only_the_open_part_of_the_core(path: Path) -> None:
     assert {layer(module) for module in imported(path, "sslzoo")} <= OPEN_TO_PLUGINS
+
+
+def test_the_http_library_of_the_hubs_client_is_never_imported() -> None:
+    """It was exchanged twice: requests, httpx, httpx2."""
+    http = {"requests", "httpx", "httpx2", "urllib3", "aiohttp"}
+    for path in [*modules("sslzoo"), *modules("plugins"), ROOT / "hubconf.py"]:
+        nodes = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {alias.name for node in nodes for alias in node.names} | {getattr(node, "module", "") for node in nodes}
+        assert not http & {str(name).partition(".")[0] for name in names}, path

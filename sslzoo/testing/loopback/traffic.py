@@ -27,6 +27,8 @@ class Request:
     """Whether a token was sent."""
     range: str | None
     """The ``Range`` header."""
+    agent: str
+    """The ``User-Agent`` header: by what the client says it is used."""
 
 
 @dataclass
@@ -96,9 +98,11 @@ class Traffic:
         return reply
 
     def record(self, origin: str, call: Call, reply: Reply) -> None:
-        authorized = "Authorization" in call.headers
-        asked = call.headers.get("Range")
-        request = Request(origin, call.method, call.path, reply.status, len(call.body), authorized, asked)
+        authorized, told = (
+            "Authorization" in call.headers,
+            (call.headers.get("Range"), call.headers.get("User-Agent", "")),
+        )
+        request = Request(origin, call.method, call.path, reply.status, len(call.body), authorized, *told)
         with self._lock:
             for log in (self.requests, *self._watching):
                 log.append(request)
