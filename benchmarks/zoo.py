@@ -209,7 +209,8 @@ def table(entries: dict[str, Any]) -> str:
     lines = [HEAD.format(**BUDGET, transformer=TRANSFORMER), _line(COLUMNS), "|---" * len(COLUMNS) + "|"]
     lines += [_row(name, by_method[name], untrained.get(by_method[name][0]["untrained"], [])) for name in ranked]
     for name, found in untrained.items():
-        lines.append(_line([f"*{name}*", str(len(found)), "", *(_spread(found, score) for score in SCORES), *[""] * 5]))
+        scored = (_spread(found, score) for score in SCORES)
+        lines.append(_line([f"*{name}*", str(len(found)), "", *scored, *[""] * 5, *_origin(found)]))
     return "\n".join([*lines, ""])
 
 
@@ -223,6 +224,8 @@ COLUMNS = (
     "wall s",
     "CPU s",
     "samples/CPU s",
+    "key",
+    "commits",
 )
 HEAD = """# The zoo at a small budget
 
@@ -234,8 +237,9 @@ on the test split. *Pretext* is the accuracy of the task itself on held-out pict
 key is told from). A method beats the untrained encoder in a score if the means differ by more than two standard
 deviations, the larger of the two; with one seed nothing is said. Seconds are those of pretraining, its held-out scores
 and figure included and decoding not, the median over seeds; other programs ran on the machine, which the wall clock
-counts and the processor's does not. Samples are pictures, however many views are made of one. The recipes were chosen
-in a few tries on this data and this test split: the table is a receipt that the methods work at a small budget, not a
+counts and the processor's does not. Samples are pictures, however many views are made of one. The key stands for the
+method's file, its configuration and the budget: an entry with another one is made again. The recipes were chosen in a
+few tries on this data and this test split: the table is a receipt that the methods work at a small budget, not a
 comparison of what they can do.
 """
 
@@ -254,6 +258,7 @@ def _row(name: str, found: list[dict[str, Any]], untrained: list[dict[str, Any]]
             if found[0]["feature_std"] is None
             else f"{statistics.mean(entry['feature_std'] for entry in found):.2f}",
             *(f"{_median(found, cost):.0f}" for cost in ("seconds", "cpu_seconds", "samples_per_cpu_second")),
+            *_origin(found),
         ]
     )
 
@@ -280,6 +285,12 @@ def _spread(found: list[dict[str, Any]], score: str) -> str:
 
 def _mean(found: list[dict[str, Any]], score: str) -> float:
     return statistics.mean(entry["scores"][score] for entry in found)
+
+
+def _origin(found: list[dict[str, Any]]) -> tuple[str, str]:
+    """Of what the entries were made: method, configuration and budget; and by which commits."""
+    commits = {(entry["commit"] or "")[:7]: None for entry in found}
+    return " ".join(sorted({entry["key"][:7] for entry in found})), " ".join(sorted(commits))
 
 
 def _median(found: list[dict[str, Any]], cost: str) -> float:
