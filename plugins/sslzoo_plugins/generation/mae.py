@@ -119,7 +119,6 @@ class MAE(PretextMethod):
             **SMALL,
             "encoder": "vit_tiny_patch16_224",
             "encoder_args": ("patch_size=8", "global_pool=avg"),
-            "lr": 1e-3,
             "decoder_dim": 96,
             "decoder_depth": 2,
             "decoder_heads": 4,
