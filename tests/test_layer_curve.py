@@ -64,7 +64,7 @@ def test_the_card_shows_it_among_the_results(report: dict[str, Any], tmp_path: P
     run = write_run(tmp_path / "run")
     path = draw_layers(report, run)
     assert path == run / "figures" / "linear_layers.png"
-    assert matplotlib.image.imread(path).shape[:2] == (374, 990)
+    assert matplotlib.image.imread(path).shape[:2] == (340, 900)
     first = path.read_bytes()
     draw_layers(report, run)
     assert path.read_bytes() == first
