@@ -294,7 +294,8 @@ def _origin(found: list[dict[str, Any]]) -> tuple[str, str]:
 
 
 def _median(found: list[dict[str, Any]], cost: str) -> float:
-    return statistics.median(entry[cost] for entry in found)
+    """Over the seeds for which it was measured."""
+    return statistics.median(entry[cost] for entry in found if cost in entry)
 
 
 def _line(cells: Iterable[str]) -> str:
