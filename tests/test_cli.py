@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -201,6 +202,17 @@ def test_data_goes_to_stdout_and_talk_to_stderr(tmp_path: Path) -> None:
     done = sslzoo("pretrain", "rotation", *SMALL, "--out", tmp_path / "run")
     assert done.stdout == f"{tmp_path / 'run'}\n"
     assert "epoch 1/1" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["info", "rotation"]])
+def test_a_reader_that_has_enough_is_no_trouble(words: list[str]) -> None:
+    """As in ``sslzoo list | head -1``."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "sslzoo", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_evaluate_prints_json_when_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ Data goes to stdout, talk to stderr. Exit code 0 is success, 2 wrong usage, 1 an
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -39,7 +40,12 @@ def main(args: Sequence[str] | None = None) -> int:
         if words[0] == "--version":
             print(f"sslzoo {__version__}")
             return 0
-        return _verb(words[0], words[1:])
+        code = _verb(words[0], words[1:])
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # who reads it has enough, as head has; Python would try once more when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except UsageError as error:
         print(f"sslzoo: {error}", file=sys.stderr)
         return 2
