@@ -17,8 +17,8 @@ ENCODER_FILES = (CONFIG, WEIGHTS, CARD)
 RUN_FILES = ("run.json", "log.jsonl")
 EVAL_RESULTS = ".eval_results"
 RUN_FOLDERS = {"evaluations": "*.json", "figures": "*.png", EVAL_RESULTS: "sslzoo-*.yaml"}
-"""At the same place in the run and in the repository. ``state/`` and ``heads.safetensors`` stay at home, and other
-people's results in ``.eval_results/`` are theirs."""
+"""At the same place in the run and in the repository. ``state/`` stays at home, ``heads.safetensors`` unless it is
+asked for, and other people's results in ``.eval_results/`` are theirs."""
 
 
 def published_files(run: Path, *, unfinished: bool = False) -> dict[str, Path]:
