@@ -22,7 +22,7 @@ from sslzoo.method import PretextMethod
 from sslzoo.pretraining import pretrain as run_pretraining
 from sslzoo.record import public_name, read_record, restore_config
 from sslzoo.registry import datasets, evaluations, method_info, methods
-from sslzoo.report import Report, save_report
+from sslzoo.report import Report, save_figures, save_report
 from sslzoo.report import evaluate as run_evaluation
 from sslzoo.taxonomy import MethodInfo
 
@@ -107,16 +107,18 @@ def evaluate(
         raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {_names(kind.Config)}")
     columns = {"image_column": image_column, "label_column": label_column}
     encoder = load_encoder(model)
-    train = open_dataset(dataset, train_split, **columns)
     test = open_dataset(dataset, test_split or _test_split(dataset), **columns)
+    train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
         kind(kind.Config(**settings)), encoder, train, test, model=public_name(str(model)), baseline=baseline
     )
     run = Path(model)
     if out is not None:
         save_report(report, Path(out))
+        save_figures(report, Path(out))
     elif (run / "run.json").exists():
         save_report(report, run / "evaluations")
+        save_figures(report, run / "figures")
         draw_layers(asdict(report), run)
         write_card(run)
     return report

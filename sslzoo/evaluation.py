@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
 from sslzoo.data.source import Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,14 @@ class EvaluationInfo:
     version: int
     """Raised whenever a change of the protocol changes numbers."""
     metric: str
-    """The metric that stands for the whole, in [0, 1], larger is better."""
+    """The metric that stands for the whole, in [0, 1], larger is better. Empty for an evaluation that only draws."""
     modalities: tuple[str, ...]
     summary: str
+    fits: bool = True
+    """Whether it fits something to a training split. If not, it looks at one split only, labelled or not, which
+    ``run`` is given as both."""
+    numbers: tuple[str, ...] = ()
+    """Those of its metrics that are no shares, such as a rank: they are shown as they are, the others in percent."""
     contract: int = 1
     """Version of the contract the evaluation was written for, as in ``MethodInfo``."""
 
@@ -37,11 +45,13 @@ class Result:
     """What one evaluation of one encoder found."""
 
     metrics: dict[str, float]
-    """Scores on the test split; holds ``info.metric``."""
+    """Found on the test split, by name; ``info.metric`` is one of them."""
     selected: dict[str, Any] = field(default_factory=dict)
     """What was chosen (layer, regularisation), and on what data: never on the test split."""
     details: dict[str, Any] = field(default_factory=dict)
     """Curves and tables behind the metrics, such as a score per layer. Plain JSON."""
+    visuals: dict[str, Any] = field(default_factory=dict)
+    """What ``draw`` needs of this encoder, such as pictures (N, C, H, W) in [0, 1]. No part of the report."""
 
 
 class Evaluation(ABC):
@@ -57,3 +67,8 @@ class Evaluation(ABC):
     @abstractmethod
     def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:
         """Fit on ``train``, choose on parts of ``train``, score once on ``test``."""
+
+    def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
+        """Figures by file name without ending, from what was found of the encoders: ``trained`` and, unless the
+        baseline was left out, ``untrained``. A name begins with that of the evaluation."""
+        return {}

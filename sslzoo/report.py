@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 from torch import nn
@@ -20,6 +21,7 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import EncoderSpec, spec_of
 from sslzoo.evaluation import Evaluation, Result
+from sslzoo.figures import save_figure
 
 FORMAT = 1
 _BASELINE_SEED = 0
@@ -35,8 +37,9 @@ class Report:
     model: str
     config: dict[str, Any]
     """Of the evaluation."""
-    train: dict[str, Any]
-    """``name``, ``fingerprint``, ``samples``, and how many of them were ``readable`` (None if not told)."""
+    train: dict[str, Any] | None
+    """``name``, ``fingerprint``, ``samples``, and how many of them were ``readable`` (None if not told); None if
+    nothing was fitted."""
     test: dict[str, Any]
     metrics: dict[str, float]
     """On the test split. The first stands for the whole."""
@@ -47,10 +50,14 @@ class Report:
     details: dict[str, Any]
     seconds: float
     versions: dict[str, str]
+    numbers: list[str] = field(default_factory=list)
+    """Metrics that are no shares, as ``EvaluationInfo.numbers``."""
     format: int = FORMAT
+    figures: dict[str, Figure] = field(default_factory=dict, compare=False, repr=False)
+    """By file name without ending. Not in the JSON: they lie beside it."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2, allow_nan=False)
+        return json.dumps({name: getattr(self, name) for name in _recorded()}, indent=2, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
@@ -63,7 +70,7 @@ class Report:
             found = json.loads(text)
             if found["format"] != FORMAT:
                 raise UserError(f"this report has format {found['format']}; this sslzoo reads {FORMAT}: evaluate again")
-            return cls(**{field.name: found[field.name] for field in fields(cls)})
+            return cls(**{name: found[name] for name in _recorded() if name in found or name != "numbers"})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"this is not a report of sslzoo ({error!r}); evaluate again") from error
 
@@ -79,16 +86,17 @@ def evaluate(
         UsageError: if the two splits are the same data, or do not suit the evaluation.
         UserError: if the data cannot be read, or the encoder gives no finite features.
     """
-    if train.fingerprint == test.fingerprint:
+    if evaluation.info.fits and train.fingerprint == test.fingerprint:
         raise UsageError(
             f"{train.name} and {test.name} are the same data, so a score would mean nothing; choose two splits"
         )
     start = time.monotonic()
     spec = spec_of(encoder)
-    result = _run(evaluation, encoder, train, test)
+    results = {"trained": _run(evaluation, encoder, train, test)}
+    result = results["trained"]
     untrained = None
     if baseline:
-        found = _run(evaluation, _untrained(spec), train, test)
+        found = results["untrained"] = _run(evaluation, _untrained(spec), train, test)
         name = f"random:{spec.architecture} seed {_BASELINE_SEED}"
         untrained = {"model": name, "metrics": found.metrics, "details": found.details}
     return Report(
@@ -96,7 +104,7 @@ def evaluate(
         protocol=evaluation.info.protocol,
         model=model,
         config=_plain(asdict(evaluation.config)),
-        train=_described(train, result, "train"),
+        train=_described(train, result, "train") if evaluation.info.fits else None,
         test=_described(test, result, "test"),
         metrics=_plain(dict(sorted(result.metrics.items(), key=lambda item: item[0] != evaluation.info.metric))),
         baseline=_plain(untrained),
@@ -104,6 +112,8 @@ def evaluate(
         details=_plain(result.details),
         seconds=round(time.monotonic() - start, 2),
         versions={"sslzoo": __version__, "torch": torch.__version__, "timm": timm.__version__},
+        numbers=list(evaluation.info.numbers),
+        figures=evaluation.draw(results),
     )
 
 
@@ -125,8 +135,25 @@ def save_report(report: Report, folder: Path) -> Path:
     return path
 
 
+def save_figures(report: Report, folder: Path) -> list[Path]:
+    """Write the report's figures to ``folder`` as PNG, and return their paths.
+
+    Raises:
+        UserError: if one cannot be written.
+    """
+    paths = [folder / f"{name}.png" for name in report.figures]
+    try:
+        for path, figure in zip(paths, report.figures.values(), strict=True):
+            save_figure(figure, path)
+    except OSError as error:
+        raise UserError(
+            f"figures cannot be written to {folder}: {error.strerror or error}; choose another --out"
+        ) from error
+    return paths
+
+
 def render(report: Report) -> Table:
-    """The report as a table: trained, untrained and their difference in percent; and each layer's balanced accuracy."""
+    """The report as a table: trained, untrained and their difference; and the first metric of each layer."""
     title, caption = Text(f"{report.protocol}: {report.model}"), Text(_caption(report))
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
     table.add_column("")
@@ -134,14 +161,14 @@ def render(report: Report) -> Table:
         table.add_column(heading, justify="right")
     baseline = report.baseline or {}
     for metric, value in report.metrics.items():
-        table.add_row(Text(metric.replace("_", " ")), *_compared(value, baseline.get("metrics", {}).get(metric)))
+        compared = _compared(value, baseline.get("metrics", {}).get(metric), metric not in report.numbers)
+        table.add_row(Text(metric.replace("_", " ")), *compared)
     table.add_section()
+    headline = next(iter(report.metrics), "")
     theirs = baseline.get("details", {}).get("layers", {})
     for layer, found in report.details.get("layers", {}).items():
         label = f"{layer}: {found['dim']} features, C = {found['C']:g}"
-        table.add_row(
-            Text(label), *_compared(found["balanced_accuracy"], theirs.get(layer, {}).get("balanced_accuracy"))
-        )
+        table.add_row(Text(label), *_compared(found[headline], theirs.get(layer, {}).get(headline), share=True))
     return table
 
 
@@ -170,19 +197,24 @@ def _described(source: Source, result: Result, part: str) -> dict[str, Any]:
 
 
 def _caption(report: Report) -> str:
-    fitted = f"fitted on {report.train['name']}, scored on {report.test['name']}"
+    fitted = f"fitted on {report.train['name']}, scored" if report.train else "computed"
+    fitted += f" on {report.test['name']}"
     chosen = report.selected.get("layer")
     return f"{fitted}; best layer on validation data: {chosen}" if chosen else fitted
 
 
-def _compared(value: float, baseline: float | None) -> tuple[str, str, str]:
+def _compared(value: float, baseline: float | None, share: bool) -> tuple[str, str, str]:
+    """A share in percent, another number as it is."""
+    scale, digits, unit = (100, ".1f", " %") if share else (1, ".4g", "")
     if baseline is None:
-        return _percent(value), "–", "–"
-    return _percent(value), _percent(baseline), f"{100 * (value - baseline):+.1f}"
+        return f"{scale * value:{digits}}{unit}", "–", "–"
+    difference = scale * (value - baseline)
+    return f"{scale * value:{digits}}{unit}", f"{scale * baseline:{digits}}{unit}", f"{difference:+{digits}}"
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+def _recorded() -> list[str]:
+    """What the JSON holds."""
+    return [field.name for field in fields(Report) if field.name != "figures"]
 
 
 def _plain(value: Any) -> Any:

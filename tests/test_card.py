@@ -112,7 +112,8 @@ def test_results_on_the_same_data_keep_their_protocols_apart(run: Path) -> None:
 
 def test_results_on_data_of_the_hub_are_published_in_its_own_format(run: Path) -> None:
     test = REPORT["test"] | {"name": "org/flowers:small[test]"}
-    report(run, "linear", protocol="linear@2", test=test, metrics={"accuracy": 0.5, "rank": 37.25}, config={"folds": 5})
+    found = {"metrics": {"accuracy": 0.5, "rank": 37.25}, "numbers": ["rank"]}
+    report(run, "linear", protocol="linear@2", test=test, config={"folds": 5}, **found)
     write_card(run, "tester/x")
     assert [path.name for path in (run / ".eval_results").iterdir()] == ["sslzoo-linear.yaml"], (
         "cliparts is no data set of the Hub"
@@ -185,10 +186,23 @@ def test_a_card_names_no_impossible_repository(tmp_path: Path) -> None:
 
 
 def test_what_is_no_share_is_not_a_percentage(run: Path) -> None:
-    report(run, "rank", protocol="rank@1", metrics={"rank": 37.25}, baseline=None, selected={"layer": "layer3"})
+    found = {"rank": 37.25, "exponent": 0.9}
+    shown = {"protocol": "rank@1", "metrics": found, "numbers": list(found), "baseline": None}
+    report(run, "rank", **shown, selected={"layer": "layer3"})
     text = render_card(run)
     assert "| rank@1 | cliparts[test] | rank | 37.25 | – |" in text
+    assert "| rank@1 | cliparts[test] | exponent | 0.9 | – |" in text
     assert "chosen without the test data: layer layer3" in text
+
+
+def test_an_evaluation_that_fits_nothing_or_only_draws_has_its_place(run: Path) -> None:
+    report(run, "kernels", protocol="kernels@1", train=None, metrics={}, baseline=None, config={"most": 64})
+    report(run, "rank", protocol="rank@1", train=None, metrics={"share": 0.5}, baseline=None)
+    text = render_card(run)
+    assert "- **kernels@1**: most 64" in text and "| kernels@1 |" not in text
+    assert "| rank@1 | cliparts[test] | share | 50.0 % | – |" in text
+    names = {result.metric_name for result in ModelCard(text).data.eval_results or ()}
+    assert "share (rank@1)" in names and not any("kernels" in name for name in names)
 
 
 def test_a_run_without_evaluations_and_figures_has_a_card_too(run: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from rich.console import Console
 from tiny_source import TinySource
 from torch import Tensor, nn
@@ -15,10 +16,10 @@ from torch import Tensor, nn
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder, spec_of
-from sslzoo.evaluation import Result
+from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.linear import Linear, LinearConfig
-from sslzoo.report import Report, evaluate, render, save_report
+from sslzoo.report import Report, evaluate, render, save_figures, save_report
 
 TRAIN, TEST = TinySource(60), TinySource(30, "tiny[test]", seed=1)
 FAST = LinearConfig(strengths=(0.01, 1.0))
@@ -153,3 +154,53 @@ def test_other_channels_and_architecture_arguments_have_a_baseline_too() -> None
     report = evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
     assert report.baseline is not None and report.baseline["model"] == "random:test_vit seed 0"
     assert spec_of(encoder).model_args["patch_size"] == 8
+
+
+class Brightness(Evaluation):
+    """Fits nothing; its number is no share, and it draws what it saw."""
+
+    info = EvaluationInfo(
+        name="brightness",
+        version=1,
+        metric="share",
+        modalities=("image",),
+        summary="How bright it is.",
+        fits=False,
+        numbers=("level",),
+    )
+    Config = KNNConfig
+
+    def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:
+        assert train is test
+        bright = float(next(encoder.parameters()).detach().abs().sum())
+        return Result({"share": 0.5, "level": bright}, visuals={"level": torch.tensor(bright)})
+
+    def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
+        figure = Figure()
+        figure.add_subplot().bar(list(results), [float(found.visuals["level"]) for found in results.values()])
+        return {"brightness": figure}
+
+
+def test_an_evaluation_that_fits_nothing_looks_at_one_split() -> None:
+    report = evaluate(Brightness(KNNConfig()), encoder_of(), TEST, TEST, model="my-run")
+    assert report.train is None and report.test["name"] == "tiny[test]"
+    assert Report.from_json(report.to_json()) == report
+    assert "computed on tiny[test]" in shown(report) and "fitted" not in shown(report)
+
+
+def test_a_number_that_is_no_share_is_not_shown_in_percent() -> None:
+    report = evaluate(Brightness(KNNConfig()), encoder_of(), TEST, TEST, model="my-run")
+    line = next(line for line in shown(report).splitlines() if "level" in line)
+    assert f"{report.metrics['level']:.4g}" in line and "%" not in line
+    assert "50.0 %" in shown(report)
+
+
+def test_figures_of_both_encoders_lie_beside_the_report(tmp_path: Path) -> None:
+    report = evaluate(Brightness(KNNConfig()), encoder_of(), TEST, TEST, model="my-run")
+    assert save_figures(report, tmp_path / "figures") == [tmp_path / "figures" / "brightness.png"]
+    assert [tick.get_text() for tick in report.figures["brightness"].axes[0].get_xticklabels()] == [
+        "trained",
+        "untrained",
+    ]
+    assert (tmp_path / "figures" / "brightness.png").stat().st_size > 1000
+    assert "figures" not in json.loads(report.to_json())

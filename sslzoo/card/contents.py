@@ -75,8 +75,8 @@ def read_contents(folder: Path) -> Contents:
 
 
 def headline(report: dict[str, Any]) -> str:
-    """The metric that stands for the whole: reports have it first."""
-    return next(iter(report["metrics"]))
+    """The metric that stands for the whole: reports have it first. Empty if there is none, only pictures."""
+    return next(iter(report["metrics"]), "")
 
 
 def untrained(report: dict[str, Any]) -> dict[str, float]:
@@ -88,9 +88,11 @@ def untrained(report: dict[str, Any]) -> dict[str, float]:
 
 def _read_report(path: Path) -> dict[str, Any]:
     report = _read_json(path, "protocol", "metrics", "train", "test")
-    if not isinstance(report["metrics"], dict) or not report["metrics"] or not _are_numbers(report["metrics"]):
+    if not isinstance(report["metrics"], dict) or not _are_numbers(report["metrics"]):
         raise UserError(f"{path} holds no metrics; evaluate again, or remove it")
     for part in ("train", "test"):
+        if part == "train" and report[part] is None:  # nothing was fitted
+            continue
         if not isinstance(report[part], dict) or not isinstance(report[part].get("name"), str):
             raise UserError(f"{path} does not name its {part} data; evaluate again, or remove it")
     return report

@@ -46,7 +46,7 @@ def _data(contents: Contents) -> Iterator[str]:
         f"It knows {contents.dataset['name']} and nothing else, with the gaps and biases of that data. The less your "
         "images look like those, the less its features are worth."
     )
-    scored = dict.fromkeys(report["test"]["name"] for report in contents.reports.values())
+    scored = dict.fromkeys(report["test"]["name"] for report in contents.reports.values() if report["metrics"])
     yield f"It was scored on {', '.join(scored)} and nowhere else." if scored else "It was not scored on any data."
 
 
@@ -56,9 +56,9 @@ def _scores(reports: list[dict[str, Any]]) -> Iterator[str]:
         if metric in baseline and report["metrics"][metric] <= baseline[metric]:
             yield (
                 f"By {report['protocol']} it is no better than random weights: {words(metric)} "
-                f"{score(report['metrics'][metric])} against {score(baseline[metric])}."
+                f"{score(report, metric, report['metrics'][metric])} against {score(report, metric, baseline[metric])}."
             )
-    if reports:
+    if any(report["metrics"] for report in reports):
         yield "Scores are of this one run; what another seed would give is not known from it."
 
 

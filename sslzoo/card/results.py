@@ -20,8 +20,8 @@ def rows(report: dict[str, Any]) -> list[dict[str, str]]:
             "protocol": report["protocol"],
             "data": report["test"]["name"],
             "metric": words(metric),
-            "score": score(value),
-            "baseline": score(baseline[metric]) if metric in baseline else "–",
+            "score": score(report, metric, value),
+            "baseline": score(report, metric, baseline[metric]) if metric in baseline else "–",
         }
         for metric, value in report["metrics"].items()
     ]
@@ -31,7 +31,7 @@ def protocol(report: dict[str, Any]) -> str:
     """How an evaluation was done, in one line."""
     chosen = dict(report.get("selected") or {})
     rule = chosen.pop("rule", "")
-    parts = [f"fitted on {report['train']['name']}", items(report.get("config") or {})]
+    parts = [f"fitted on {report['train']['name']}" if report["train"] else "", items(report.get("config") or {})]
     if chosen:
         parts.append(f"chosen without the test data: {items(chosen)}")
     return "; ".join(part for part in (*parts, rule) if part)
@@ -52,12 +52,12 @@ def model_index(report: dict[str, Any]) -> list[EvalResult]:
             dataset_revision=report["test"].get("fingerprint"),
             metric_type=metric,
             metric_name=f"{metric} ({report['protocol']})",
-            metric_value=number(value),
+            metric_value=number(report, metric, value),
             metric_args={
                 "protocol": report["protocol"],
-                "train": report["train"]["name"],
+                **({"train": report["train"]["name"]} if report["train"] else {}),
                 **settings,
-                **({"untrained_encoder": number(baseline[metric])} if metric in baseline else {}),
+                **({"untrained_encoder": number(report, metric, baseline[metric])} if metric in baseline else {}),
             },
         )
         for metric, value in report["metrics"].items()
@@ -65,33 +65,38 @@ def model_index(report: dict[str, Any]) -> list[EvalResult]:
 
 
 def eval_results(report: dict[str, Any]) -> str | None:
-    """The report as a file of the Hub's ``.eval_results/``; None if its data is not on the Hub.
+    """The report as a file of the Hub's ``.eval_results/``; None if its data is not on the Hub, or it has no score.
 
     The format (https://huggingface.co/docs/hub/eval-results) can name data sets of the Hub only, and the Hub shows
     anything else as an error. ``model-index`` has all results.
     """
     name = report["test"]["name"]
     dataset, config, split = split_dataset(name)
-    if not hub_dataset(name):
+    if not hub_dataset(name) or not report["metrics"]:
         return None
     baseline = untrained(report)
     entries = []
     for metric, value in report["metrics"].items():
         notes = [f"{report['protocol']}: {words(metric)} on {split or 'the default split'}", protocol(report)]
         if metric in baseline:
-            notes.append(f"the untrained encoder has {number(baseline[metric])}")
-        entries.append(EvalResultEntry(dataset, config or "default", number(value), notes="; ".join(notes)))
+            notes.append(f"the untrained encoder has {number(report, metric, baseline[metric])}")
+        shown = number(report, metric, value)
+        entries.append(EvalResultEntry(dataset, config or "default", shown, notes="; ".join(notes)))
     return yaml_dump(eval_result_entries_to_yaml(entries), sort_keys=False)
 
 
-def score(value: float) -> str:
-    """Shares as percent with one decimal; what is no share, as it is."""
-    return f"{100 * value:.1f} %" if 0 <= value <= 1 else f"{value:.4g}"
+def score(report: dict[str, Any], metric: str, value: float) -> str:
+    """A share as percent with one decimal; a metric that is no share, as it is."""
+    return f"{100 * value:.1f} %" if _is_share(report, metric) else f"{value:.4g}"
 
 
-def number(value: float) -> float:
+def number(report: dict[str, Any], metric: str, value: float) -> float:
     """The same, for machines."""
-    return round(100 * value, 1) if 0 <= value <= 1 else float(f"{value:.4g}")
+    return round(100 * value, 1) if _is_share(report, metric) else float(f"{value:.4g}")
+
+
+def _is_share(report: dict[str, Any], metric: str) -> bool:
+    return metric not in report.get("numbers", ())
 
 
 def _compact(value: Any) -> Any:

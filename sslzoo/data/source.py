@@ -16,6 +16,21 @@ class Unreadable(Exception):
     """One sample cannot be decoded. Its text is the sample's name and the reason."""
 
 
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """What people drew on one image, for evaluations only. Places are in pixels of the image as ``read`` gives it."""
+
+    mask: Tensor | None = None
+    """(H, W) uint8: positions in ``Source.mask_names``; 255 where nothing is to be scored."""
+    boxes: Tensor | None = None
+    """(N, 4) float32: left, top, right, bottom, with 0 <= left < right <= W."""
+    labels: Tensor | None = None
+    """(N,) int64: the classes of the boxes, positions in ``Source.class_names``."""
+    ignored: Tensor | None = None
+    """(N,) bool: boxes that count neither as found nor as missed (VOC's difficult, COCO's crowd); None if there are
+    none."""
+
+
 class Source(ABC):
     """One split of a data set. Picklable, because loader workers read from it."""
 
@@ -25,6 +40,8 @@ class Source(ABC):
     """SPDX-like identifier, where known."""
     class_names: tuple[str, ...] = ()
     """Names of the human labels, where there are any."""
+    mask_names: tuple[str, ...] = ()
+    """Names of the classes in masks, background too if it is one; empty if there are no masks."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -50,6 +67,15 @@ class Source(ABC):
             UsageError: if there are none.
         """
         raise UsageError(f"{self.name} has no labels, which this evaluation needs")
+
+    def annotation(self, index: int) -> Annotation:
+        """The mask and the boxes of the sample at ``index``, for evaluations only.
+
+        Raises:
+            UsageError: if there are none.
+            Unreadable: if they cannot be read, or do not fit the image.
+        """
+        raise UsageError(f"{self.name} has no masks or boxes, which this evaluation needs")
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +95,12 @@ def check_evaluation_conduct(subject: EvaluationSubject, folder: Path) -> Iterat
 def _malformed(result: Any, metric: str) -> str:
     if not isinstance(result, Result):
         return f"run() gives a {type(result).__name__}, not a Result"
-    if metric not in result.metrics:
+    if metric and metric not in result.metrics:
         return f"metrics lack {metric!r}, which info.metric names; there are: {', '.join(result.metrics)}"
-    if not 0 <= result.metrics[metric] <= 1:
+    if metric and not 0 <= result.metrics[metric] <= 1:
         return f"{metric} is {result.metrics[metric]}, not in [0, 1]"
     try:
-        json.dumps(asdict(result))
+        json.dumps((result.metrics, result.selected, result.details))
     except TypeError as error:
         return f"the result is no plain JSON: {error}"
     return ""
