@@ -9,10 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["evaluate", "list_methods", "load_encoder", "open_dataset", "pretrain", "pull", "push", "verify"]
+__all__ = [
+    "evaluate",
+    "evaluate_again",
+    "list_methods",
+    "load_encoder",
+    "open_dataset",
+    "pretrain",
+    "pull",
+    "push",
+    "verify",
+]
 
 if TYPE_CHECKING:
-    from sslzoo.api import evaluate, list_methods, load_encoder, open_dataset, pretrain, pull, push, verify
+    from sslzoo.api import (
+        evaluate,
+        evaluate_again,
+        list_methods,
+        load_encoder,
+        open_dataset,
+        pretrain,
+        pull,
+        push,
+        verify,
+    )
 
 
 def __getattr__(name: str) -> Any:

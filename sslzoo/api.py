@@ -7,8 +7,9 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from sslzoo.agreement import TOLERANCE, Agreement
 from sslzoo.card import draw_layers, write_card
-from sslzoo.config import PretrainConfig, UsageError
+from sslzoo.config import PretrainConfig, UsageError, UserError
 from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
@@ -22,11 +23,21 @@ from sslzoo.method import PretextMethod
 from sslzoo.pretraining import pretrain as run_pretraining
 from sslzoo.record import public_name, read_record, restore_config
 from sslzoo.registry import datasets, evaluations, method_info, methods
-from sslzoo.report import Report, save_figures, save_report
+from sslzoo.report import Report, read_report, save_figures, save_report
 from sslzoo.report import evaluate as run_evaluation
 from sslzoo.taxonomy import MethodInfo
 
-__all__ = ["evaluate", "list_methods", "load_encoder", "open_dataset", "pretrain", "pull", "push", "verify"]
+__all__ = [
+    "evaluate",
+    "evaluate_again",
+    "list_methods",
+    "load_encoder",
+    "open_dataset",
+    "pretrain",
+    "pull",
+    "push",
+    "verify",
+]
 
 
 def list_methods() -> list[MethodInfo]:
@@ -92,10 +103,13 @@ def evaluate(
     image_column: str = "",
     label_column: str = "",
     out: Path | str | None = None,
+    keep: bool = True,
     baseline: bool = True,
     **settings: Any,
 ) -> Report:
     """Evaluate an encoder beside the untrained one; the report also goes to ``out``, or into the run if it is one.
+
+    ``keep=False`` leaves a run as it is.
 
     ``test_split`` is the split called test, or else validation, if it is not given.
 
@@ -116,12 +130,70 @@ def evaluate(
     if out is not None:
         save_report(report, Path(out))
         save_figures(report, Path(out))
-    elif (run / "run.json").exists():
+    elif keep and (run / "run.json").exists():
         save_report(report, run / "evaluations")
         save_figures(report, run / "figures")
         draw_layers(asdict(report), run)
         write_card(run)
     return report
+
+
+def evaluate_again(
+    report: str | Path,
+    model: str | Path = "",
+    dataset: str = "",
+    *,
+    image_column: str = "",
+    label_column: str = "",
+    out: Path | str | None = None,
+    tolerance: float = TOLERANCE,
+) -> Agreement:
+    """Run the evaluation of a report once more, with its settings, on its data, and compare.
+
+    A report names no folder of the machine it was made on, so ``model`` and ``dataset`` are to be given where they are
+    folders. A report in a run's folder is of that run.
+
+    Args:
+        report: the JSON file.
+        tolerance: the largest difference that still agrees: of a share as it is, of another number relative to it.
+
+    Raises:
+        UsageError: if there is nothing to compare, or it is not told where the model or the data are.
+        UserError: if the report cannot be read, or is of another version of the protocol.
+    """
+    path = Path(report)
+    told = read_report(path)
+    kind = evaluations.load(told.evaluation)
+    if kind.info.protocol != told.protocol:
+        raise UserError(f"{path} is of {told.protocol}, and this sslzoo has {kind.info.protocol}: their numbers differ")
+    if not told.metrics:
+        raise UsageError(f"{path} holds no numbers to compare; draw again with sslzoo evaluate {told.evaluation}")
+    parts = {part: parse_name(split["name"]) for part, split in (("train", told.train), ("test", told.test)) if split}
+    settings = asdict(restore_config(kind.Config, told.config))
+    found = evaluate(
+        told.evaluation,
+        model or _model_of(path, told),
+        dataset or parts["test"][0],
+        train_split=parts["train"][1] or "" if "train" in parts else "",
+        test_split=parts["test"][1] or "",
+        image_column=image_column,
+        label_column=label_column,
+        out=out,
+        keep=False,
+        baseline=told.baseline is not None,
+        **settings,
+    )
+    return Agreement(told, found, tolerance)
+
+
+def _model_of(path: Path, report: Report) -> str | Path:
+    """What a report is of, if that can be known."""
+    run = path.resolve().parent.parent
+    if path.resolve().parent.name == "evaluations" and (run / "run.json").exists():
+        return run
+    if report.model.startswith(("hf-hub:", "random:")):
+        return report.model
+    raise UsageError(f"{path} is of {report.model!r}, which may be anywhere: name it, as in --like {path} MODEL")
 
 
 def _refuse_misspelt(name: str) -> None:

@@ -21,9 +21,12 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import EncoderSpec, spec_of
 from sslzoo.evaluation import Evaluation, Result
+from sslzoo.features import weights_digest
 from sslzoo.figures import save_figure
 
 FORMAT = 1
+_ADDED = {"numbers", "weights"}
+"""What reports of this format that were written earlier lack."""
 _BASELINE_SEED = 0
 
 
@@ -52,6 +55,8 @@ class Report:
     versions: dict[str, str]
     numbers: list[str] = field(default_factory=list)
     """Metrics that are no shares, as ``EvaluationInfo.numbers``."""
+    weights: str | None = None
+    """Digest of the encoder's weights, by which it is known whatever it is called; None in older reports."""
     format: int = FORMAT
     figures: dict[str, Figure] = field(default_factory=dict, compare=False, repr=False)
     """By file name without ending. Not in the JSON: they lie beside it."""
@@ -70,7 +75,7 @@ class Report:
             found = json.loads(text)
             if found["format"] != FORMAT:
                 raise UserError(f"this report has format {found['format']}; this sslzoo reads {FORMAT}: evaluate again")
-            return cls(**{name: found[name] for name in _recorded() if name in found or name != "numbers"})
+            return cls(**{name: found[name] for name in _recorded() if name in found or name not in _ADDED})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"this is not a report of sslzoo ({error!r}); evaluate again") from error
 
@@ -113,8 +118,23 @@ def evaluate(
         seconds=round(time.monotonic() - start, 2),
         versions={"sslzoo": __version__, "torch": torch.__version__, "timm": timm.__version__},
         numbers=list(evaluation.info.numbers),
+        weights=weights_digest(encoder),
         figures=evaluation.draw(results),
     )
+
+
+def read_report(path: Path) -> Report:
+    """The report in a file.
+
+    Raises:
+        UserError: if it cannot be read, or is none.
+    """
+    try:
+        return Report.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def save_report(report: Report, folder: Path) -> Path:

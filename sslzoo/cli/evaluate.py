@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field, make_dataclass
 from typing import Any
 
 import tyro
 from rich.console import Console
 
-from sslzoo.api import evaluate
+from sslzoo.agreement import TOLERANCE, render_agreement
+from sslzoo.api import evaluate, evaluate_again
 from sslzoo.config import UsageError
 from sslzoo.flags import parse
 from sslzoo.registry import evaluations
@@ -37,11 +39,35 @@ class Arguments:
     """Print the report as JSON."""
 
 
+@dataclass(frozen=True)
+class Again:
+    like: str
+    """A report: its evaluation is run once more, with its settings, and compared."""
+    model: tyro.conf.Positional[str] = ""
+    """What the report is of, if it lies in a folder other than the run that holds the report."""
+    dataset: str = ""
+    """Where the data is, if it lies in a folder."""
+    image_column: str = ""
+    """As it was given for the report."""
+    label_column: str = ""
+    """As it was given for the report."""
+    tolerance: float = TOLERANCE
+    """Largest difference that still agrees: of a share as it is, of another number relative to it."""
+    out: str = ""
+    """Folder for the new report; it is not kept if not given."""
+    json: bool = False
+    """Print both reports and the verdict as JSON."""
+
+
 def main(verb: str, words: list[str]) -> int:
     """Evaluate, and print the report."""
+    if any(word == "--like" or word.startswith("--like=") for word in words):
+        return _again(parse(Again, words, "sslzoo evaluate", "Run the evaluation of a report once more."))
     if not words or words[0].startswith("-"):
         names = ", ".join(evaluations.names())
-        usage = f"usage: sslzoo evaluate EVALUATION MODEL [flags]; evaluations: {names}"
+        usage = (
+            f"usage: sslzoo evaluate EVALUATION MODEL [flags], or sslzoo evaluate --like REPORT; evaluations: {names}"
+        )
         if words and words[0] in ("-h", "--help"):
             print(usage)
             return 0
@@ -62,3 +88,15 @@ def main(verb: str, words: list[str]) -> int:
     else:
         Console().print(render(report))
     return 0
+
+
+def _again(given: Again) -> int:
+    settings = {name: value for name, value in asdict(given).items() if name not in ("like", "json", "out")}
+    agreement = evaluate_again(given.like, **settings, out=given.out or None)
+    if given.json:
+        reports = {"reported": agreement.reported, "repeated": agreement.repeated}
+        told = {name: json.loads(report.to_json()) for name, report in reports.items()}
+        print(json.dumps({**told, "exact": agreement.exact, "differences": agreement.differences}, indent=2))
+    else:
+        Console().print(render_agreement(agreement))
+    return 1 if agreement.differences else 0

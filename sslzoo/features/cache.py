@@ -62,7 +62,7 @@ def _paths(encoder: nn.Module, source: Source, layers: bool) -> tuple[Path, Path
         "torch": ".".join(torch.__version__.split(".")[:2]),
         "timm": timm.__version__,
         "encoder": spec_to_json(spec_of(encoder)),
-        "weights": _digest(encoder),
+        "weights": weights_digest(encoder),
         "data": source.fingerprint,
     }
 
@@ -73,8 +73,8 @@ def _paths(encoder: nn.Module, source: Source, layers: bool) -> tuple[Path, Path
     return path(layers), path(True)
 
 
-def _digest(encoder: nn.Module) -> str:
-    """Of every weight and buffer: its name, type, shape and bytes."""
+def weights_digest(encoder: nn.Module) -> str:
+    """SHA-256 of every weight and buffer: its name, type, shape and bytes."""
     digest = hashlib.sha256()
     for name, tensor in encoder.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
