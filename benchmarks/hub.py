@@ -3,9 +3,8 @@
     python benchmarks/hub.py
 
 Both sides take turns in one process, with the loopback hub in another; every turn has a run, a repository and a target
-folder of its own, so nothing is known from the turn before. Copying them is not timed. A turn has a wall clock and a
-processor clock (of this process, all threads). The ratio is the median over pairs of turns that follow each other: on a
-busy machine both of a pair suffer alike. ``hub.json`` keeps all of it.
+folder of its own, so nothing is known from the turn before. Copying them is not timed. ``side_by_side.py`` says how
+the rest is, and ``hub.json`` keeps all of it.
 """
 
 from __future__ import annotations
@@ -14,10 +13,9 @@ import json
 import multiprocessing
 import os
 import shutil
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -29,6 +27,7 @@ import timm
 import torch
 import tyro
 from huggingface_hub import HfApi, constants
+from side_by_side import Side, line, measure
 
 from sslzoo import __version__
 from sslzoo.encoders import create_encoder
@@ -43,7 +42,6 @@ from sslzoo.testing.loopback import LoopbackHub
 BUDGET = 1.15
 """For save, push and pull."""
 PROVENANCE = {"method": "benchmark", "dataset": "none"}
-Side = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -105,22 +103,22 @@ class Bench:
     def new_repository(self) -> str:
         return f"tester/{self.encoder.spec.architecture}-{next(self.number)}"  # type: ignore[union-attr]
 
-    def save(self) -> tuple[Side, Side]:
+    def save(self) -> dict[str, Side]:
         ours, bare = self.new(), self.new()
-        return (
-            lambda: save_encoder(self.encoder, ours / "encoder", PROVENANCE),
-            lambda: timm.models.save_for_hf(self.encoder, str(bare), safe_serialization=True),
-        )
+        return {
+            "sslzoo": lambda: save_encoder(self.encoder, ours / "encoder", PROVENANCE),
+            "bare": lambda: timm.models.save_for_hf(self.encoder, str(bare), safe_serialization=True),
+        }
 
-    def first_push(self) -> tuple[Side, Side]:
+    def first_push(self) -> dict[str, Side]:
         """Of a run that nothing has looked at since it was trained."""
         return self._push(self.new(self.run))
 
-    def push(self) -> tuple[Side, Side]:
+    def push(self) -> dict[str, Side]:
         """Of a run whose encoder was loaded before, as every evaluation does."""
         return self._push(self.looked_at(self.new(self.run)))
 
-    def _push(self, run: Path) -> tuple[Side, Side]:
+    def _push(self, run: Path) -> dict[str, Side]:
         folder = self.new(self.published)
         ours, bare = self.new_repository(), self.new_repository()
 
@@ -128,20 +126,23 @@ class Bench:
             self.api.create_repo(bare)
             self.api.upload_folder(repo_id=bare, folder_path=folder)
 
-        return lambda: _(push(run, ours, endpoint=self.api.endpoint, token=self.client_token)), push_bare
+        return {
+            "sslzoo": lambda: push(run, ours, endpoint=self.api.endpoint, token=self.client_token),
+            "bare": push_bare,
+        }
 
-    def pull(self) -> tuple[Side, Side]:
+    def pull(self) -> dict[str, Side]:
         ours, bare = self.new(), self.new()
-        return (
-            lambda: _(pull(self.repository, ours / "run", endpoint=self.api.endpoint, token=self.client_token)),
-            lambda: _(self.api.snapshot_download(self.repository, local_dir=bare)),
-        )
+        return {
+            "sslzoo": lambda: pull(self.repository, ours / "run", endpoint=self.api.endpoint, token=self.client_token),
+            "bare": lambda: self.api.snapshot_download(self.repository, local_dir=bare),
+        }
 
-    def first_load(self) -> tuple[Side, Side]:
+    def first_load(self) -> dict[str, Side]:
         """Of an encoder that was not loaded before."""
         return self._load(self.new(self.run / "encoder"))
 
-    def load(self) -> tuple[Side, Side]:
+    def load(self) -> dict[str, Side]:
         """Of one that was."""
         return self._load(self.looked_at(self.new(self.run / "encoder")))
 
@@ -151,12 +152,12 @@ class Bench:
         load_encoder(folder)
         return folder
 
-    def _load(self, ours: Path) -> tuple[Side, Side]:
+    def _load(self, ours: Path) -> dict[str, Side]:
         bare = self.new(self.run / "encoder")
-        return (
-            lambda: _(load_encoder(ours)),
-            lambda: _(timm.create_model(f"local-dir:{bare}", pretrained=True).eval()),
-        )
+        return {
+            "sslzoo": lambda: load_encoder(ours),
+            "bare": lambda: timm.create_model(f"local-dir:{bare}", pretrained=True).eval(),
+        }
 
     @property
     def client_token(self) -> str:
@@ -164,47 +165,9 @@ class Bench:
         return self.api.token
 
 
-def _(_: Any) -> None:
-    """Drop what a side returns."""
-
-
-def measure(prepare: Callable[[], tuple[Side, Side]], turns: int) -> dict[str, Any]:
-    """Both sides by turns, each being first as often as the other. The first pair warms up and does not count."""
-    clocks: dict[str, list[tuple[float, float]]] = {"sslzoo": [], "bare": []}
-    for turn in range(turns + 1):
-        sides = dict(zip(("sslzoo", "bare"), prepare(), strict=True))
-        for name in sorted(sides, reverse=turn % 2 == 0):
-            began, worked = time.perf_counter(), time.process_time()
-            sides[name]()
-            clocks[name].append((time.perf_counter() - began, time.process_time() - worked))
-    return {kind: summary(clocks, index) for index, kind in enumerate(("wall", "processor"))}
-
-
-def summary(clocks: dict[str, list[tuple[float, float]]], index: int) -> dict[str, Any]:
-    """Medians, and the ratio of pairs with its quartiles."""
-    ours, bare = ([clock[index] for clock in clocks[name][1:]] for name in ("sslzoo", "bare"))
-    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, bare, strict=True)], n=4)
-    return {
-        "sslzoo": round(statistics.median(ours), 4),
-        "bare": round(statistics.median(bare), 4),
-        "ratio": round(middle, 3),
-        "quartiles": [round(low, 3), round(high, 3)],
-        "ratio_of_fastest": round(min(ours) / min(bare), 3),
-    }
-
-
 def row(name: str, result: dict[str, Any]) -> str:
-    cells = [f"{name:18}"]
-    for kind in ("wall", "processor"):
-        found = result[kind]
-        low, high = found["quartiles"]
-        cells.append(
-            f"{kind} {found['sslzoo']:.3f} s / {found['bare']:.3f} s = {found['ratio']:.2f} ({low:.2f} to {high:.2f}, "
-            f"fastest {found['ratio_of_fastest']:.2f})"
-        )
-    if "load" not in name:
-        cells.append(f"budget {BUDGET}: {'met' if result['wall']['ratio'] <= BUDGET else 'missed'}")
-    return " | ".join(cells)
+    judged = "" if "load" in name else f" | budget {BUDGET}: {'met' if result['wall']['ratio'] <= BUDGET else 'missed'}"
+    return line(name, result) + judged
 
 
 @contextmanager

@@ -95,39 +95,55 @@ def _probe(
 ) -> _Probe:
     """Choose C on the held-out part, fit on everything, predict the test samples."""
     rows = train.features.layers[name].to(device)
-    present, targets = train.labels.to(device).unique(return_inverse=True)
-    kept, held = ~held.to(device), held.to(device)
-    candidates = _fit(name, rows[kept], targets[kept], len(present), strengths)
-    validation = [balanced_accuracy(candidate(rows[held]), targets[held]) for candidate in candidates]
-    best = max(range(len(strengths)), key=lambda place: (validation[place], -place))
-    chosen = _fit(name, rows, targets, len(present), strengths[best : best + 1])[0]
-    predicted = present[chosen(test.features.layers[name].to(device))]
-    return _Probe(strengths[best], validation[best], rows.shape[1], predicted.cpu())
+    chosen = choose(name, rows, train.labels.to(device), held.to(device), strengths)
+    predicted = chosen.classifier(test.features.layers[name].to(device))
+    return _Probe(chosen.strength, chosen.validation, rows.shape[1], predicted.cpu())
 
 
 @dataclass(frozen=True, eq=False)
-class _Classifier:
+class Classifier:
     """Standardisation and logistic regression."""
 
     mean: Tensor
     std: Tensor
     fit: LogisticFit
+    present: Tensor
+    """(K,): the classes it tells apart."""
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """(N, D) features to (N,) positions of classes."""
-        return self.fit.logits(_standardised(rows, self.mean, self.std)).argmax(1)
+        """(N, D) features to (N,) classes."""
+        return self.present[self.fit.logits(_standardised(rows, self.mean, self.std)).argmax(1)]
 
 
-def _fit(layer: str, rows: Tensor, targets: Tensor, classes: int, strengths: list[float]) -> list[_Classifier]:
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """A classifier fitted on everything, with the strength that was best on the part held out."""
+
+    classifier: Classifier
+    strength: float
+    validation: float
+    """Balanced accuracy on the held-out part, of the classifier that was fitted without it."""
+
+
+def choose(layer: str, rows: Tensor, labels: Tensor, held: Tensor, strengths: list[float]) -> Choice:
+    """The best of ascending ``strengths`` for features (N, D) and labels (N,), by the part ``held`` (N,) bool."""
+    candidates = _fit(layer, rows[~held], labels[~held], strengths)
+    validation = [balanced_accuracy(candidate(rows[held]), labels[held]) for candidate in candidates]
+    best = max(range(len(strengths)), key=lambda place: (validation[place], -place))
+    return Choice(_fit(layer, rows, labels, strengths[best : best + 1])[0], strengths[best], validation[best])
+
+
+def _fit(layer: str, rows: Tensor, labels: Tensor, strengths: list[float]) -> list[Classifier]:
     """A classifier for each strength; mean and deviation are those of ``rows``."""
+    present, targets = labels.unique(return_inverse=True)
     mean = rows.mean(0, dtype=torch.float64).float()
     std = (rows - mean).square().mean(0, dtype=torch.float64).sqrt().float()
     std[std <= 1e-6 * mean.abs()] = 1  # constant, but for the rounding of float32
-    fits = fit_path(_standardised(rows, mean, std), targets, classes, strengths)
+    fits = fit_path(_standardised(rows, mean, std), targets, len(present), strengths)
     for fit in fits:
         if not fit.converged:
             logger.warning("the probe of %s with C=%g stopped at a gradient of %.1e", layer, fit.strength, fit.gradient)
-    return [_Classifier(mean, std, fit) for fit in fits]
+    return [Classifier(mean, std, fit, present) for fit in fits]
 
 
 def _standardised(rows: Tensor, mean: Tensor, std: Tensor) -> Tensor:
