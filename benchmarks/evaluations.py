@@ -6,8 +6,9 @@ The features are those of an untrained encoder on ``cliparts``, and clusters of 
 what ``linear`` does for one layer: standardise, fit each C on four fifths, choose, fit on all, predict. Of scikit-learn
 it is ``LogisticRegression`` with the same values of C, one after the other with ``warm_start``: until the gradient of
 the same objective is as small as ours, and, "by default", as small as scikit-learn wants it if nothing is said, which
-leaves some scores short of their place. And it is ``KNeighborsClassifier`` by brute force with the Euclidean distance of
-normalised features, as its cosine distance takes longer. ``evaluations.json`` keeps all of it, with both sides' scores.
+leaves some scores short of their place. And it is ``KNeighborsClassifier`` by brute force with the Euclidean distance
+of normalised features, as its cosine distance takes longer. ``evaluations.json`` keeps all of it, and both sides'
+scores.
 """
 
 from __future__ import annotations

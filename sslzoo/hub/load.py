@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,11 +96,12 @@ def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str |
     return load_folder(found.folder) if found.folder else _untrained(found.name)
 
 
-def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
+def load_folder(folder: Path, *, afresh: bool = False, digest: Callable[[], str] | None = None) -> nn.Module:
     """The encoder in a folder with config.json and model.safetensors.
 
     Args:
         afresh: compute checksum and fingerprint also of a folder that is known to be right.
+        digest: gives the sha256 of the weights, where it is computed anyway.
 
     Raises:
         UserError: if it is not what was saved, part by part.
@@ -110,7 +111,7 @@ def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
     known = is_known(note) and not afresh
     if known:
         return build_and_fill(config, path, known=True)
-    with _summing(config, path):
+    with _summing(config, path, digest):
         encoder = build_and_fill(config, path)
         if is_ours(config):
             try:
@@ -122,10 +123,10 @@ def load_folder(folder: Path, *, afresh: bool = False) -> nn.Module:
 
 
 @contextmanager
-def _summing(config: dict[str, Any], path: Path) -> Iterator[None]:
+def _summing(config: dict[str, Any], path: Path, digest: Callable[[], str] | None) -> Iterator[None]:
     """Compute the checksum beside what is done inside, on another core; its complaint comes first."""
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(check_sum, config, path)
+        summed = pool.submit(check_sum, config, path, digest)
         try:
             yield
         finally:
@@ -152,15 +153,15 @@ def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False) -
     return encoder
 
 
-def check_sum(config: dict[str, Any], path: Path) -> None:
-    """Hold a file of weights against the checksum of a config of ours.
+def check_sum(config: dict[str, Any], path: Path, digest: Callable[[], str] | None = None) -> None:
+    """Hold a file of weights, or the digest of it, against the checksum of a config of ours.
 
     Raises:
         UserError: if it is another.
     """
     if not is_ours(config):
         return
-    recorded, found = config["sslzoo"]["weights_sha256"], sha256(path)
+    recorded, found = config["sslzoo"]["weights_sha256"], digest() if digest else sha256(path)
     if found != recorded:
         raise UserError(
             f"{path} has sha256 {found[:12]}… where its {CONFIG} says {recorded[:12]}…: it was damaged or exchanged; "

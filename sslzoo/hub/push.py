@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -94,7 +96,6 @@ def push(
 def _additions(run: Path, *, heads: bool, unfinished: bool) -> list[CommitOperationAdd]:
     """Every file to publish, after all that can be checked without the Hub."""
     files = published_files(run, unfinished=unfinished)
-    _check_encoder(run)
     if heads:
         if not (run / HEADS).is_file():
             raise UserError(f"{run} has no {HEADS}; leave out --heads")
@@ -102,21 +103,21 @@ def _additions(run: Path, *, heads: bool, unfinished: bool) -> list[CommitOperat
         read_shapes(run / HEADS)
         files[HEADS] = run / HEADS
     refuse_leaks(files, [run])
-    additions = [CommitOperationAdd(name, path) for name, path in files.items()]
-    recorded = read_config(run / "encoder")["sslzoo"]["weights_sha256"]
-    for addition in additions:  # the client has computed the checksums: also of an encoder that was known to be right
-        if addition.path_in_repo == WEIGHTS and addition.upload_info.sha256.hex() != recorded:
-            raise UserError(f"{run}/encoder/{WEIGHTS} was damaged since it was verified; save the encoder again")
-    return additions
+    with ThreadPoolExecutor(1) as pool:  # the client's checksum of the weights serves us, too
+        weights = pool.submit(CommitOperationAdd, WEIGHTS, files.pop(WEIGHTS))
+        _check_encoder(run, lambda: weights.result().upload_info.sha256.hex())
+    return [weights.result(), *(CommitOperationAdd(name, path) for name, path in files.items())]
 
 
-def _check_encoder(run: Path) -> None:
-    """Hold the encoder against its checksum and fingerprint, and against the run."""
+def _check_encoder(run: Path, digest: Callable[[], str]) -> None:
+    """Hold the encoder against its checksum, which ``digest`` gives, against its fingerprint, and against the run."""
     if not is_known(note_of(run / "encoder")):
-        load_folder(run / "encoder")
+        load_folder(run / "encoder", digest=digest)
     config = read_config(run / "encoder")
     if not is_ours(config):
         raise UserError(f"{run}/encoder has no checksum and no fingerprint to verify it by; save it with sslzoo")
+    if digest() != config["sslzoo"]["weights_sha256"]:
+        raise UserError(f"{run}/encoder/{WEIGHTS} was damaged since it was verified; save the encoder again")
     record = json.loads((run / "run.json").read_text())
     if config["sslzoo"].get("run", record.get("id")) != record.get("id"):
         raise UserError(f"{run}/encoder is of another run than run.json; put back the one that belongs there")
