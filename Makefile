@@ -47,14 +47,20 @@ clean:
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@ .venv/installed
 
-# Over the packages of .venv where it is there, so that only the client and what it needs are installed; whole otherwise.
-.venv-hub%/installed: pyproject.toml
-	$(PYTHON) -m venv --clear .venv-hub$*
-	if [ -e .venv/installed-dev ]; then \
+# Over the packages of .venv where it is there, so that only what differs is installed; whole otherwise.
+over = $(PYTHON) -m venv --clear $(1) && if [ -e .venv/installed-dev ]; then \
 		site='import sysconfig; print(sysconfig.get_path("purelib"))'; \
 		echo "import site; site.addsitedir('$$($(BIN)/python -c "$$site")')" \
-			> "$$(.venv-hub$*/bin/python -c "$$site")/base.pth"; \
+			> "$$($(1)/bin/python -c "$$site")/base.pth"; \
 	fi
+
+.venv-hub%/installed: pyproject.toml
+	$(call over,.venv-hub$*)
 	.venv-hub$*/bin/python -m pip install --quiet --upgrade --editable ".[dev]" "huggingface_hub==$*.*"
 	.venv-hub$*/bin/python -m pip check
+	touch $@
+
+.venv-rivals/installed: pyproject.toml benchmarks/rivals.txt
+	$(call over,.venv-rivals)
+	.venv-rivals/bin/python -m pip install --quiet --editable ".[dev]" -r benchmarks/rivals.txt
 	touch $@
