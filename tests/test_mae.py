@@ -97,9 +97,13 @@ def test_targets_are_normalised_by_each_patchs_own_mean_and_deviation() -> None:
 
 @pytest.mark.parametrize("config", [CONFIG, PLAIN])
 def test_the_loss_is_the_mean_squared_error_of_masked_patches_only(config: MAEConfig) -> None:
-    """As in the authors' code: tokens in order, all patches predicted, and a mask that leaves out the visible ones."""
+    """As in the authors' code: tokens in order, all patches predicted, and a mask that leaves out the visible ones.
+
+    But for the pixels, which are not normalised by channel.
+    """
     method, batch = method_of(config).eval(), batch_of(MAE, config, size=64)
-    image = batch["views"][0]
+    spec = InputSpec.square(64)
+    image = batch["views"][0] * torch.tensor(spec.std)[:, None, None] + torch.tensor(spec.mean)[:, None, None]
     with torch.no_grad():
         loss = float(method(batch)["loss"])
         predicted, order = method.predict(batch)
@@ -247,8 +251,15 @@ def test_illustrations_give_predicted_patches_their_own_mean_and_contrast() -> N
         pictures = method.illustrate(batch)
     assert [*pictures] == ["visible", "predicted, with each patch's true mean and contrast", "original"]
     _, predicted, original = (patches_of(images, (16, 16)) for images in pictures.values())
-    spec = InputSpec.square(64)
-    mean, std = (torch.tensor(values).repeat(256) for values in (spec.mean, spec.std))
-    expected = ((original - mean) / std).mean(dim=2, keepdim=True) * std + mean
+    expected = original.mean(dim=2, keepdim=True).expand_as(original)
     masked = patch_order(batch["chances"], 16)[:, 4:]
-    torch.testing.assert_close(taken(predicted, masked), taken(expected.clamp(0, 1), masked), rtol=0, atol=1e-4)
+    torch.testing.assert_close(taken(predicted, masked), taken(expected, masked), rtol=0, atol=1e-4)
+
+
+def test_a_flat_grey_patch_has_no_contrast() -> None:
+    method, batch = method_of(), batch_of(MAE, CONFIG, size=64)
+    spec = InputSpec.square(64)
+    for color in ((1.0, 1.0, 1.0), (0.1, 0.1, 0.1)):
+        flat = ((torch.tensor(color) - torch.tensor(spec.mean)) / torch.tensor(spec.std))[:, None, None]
+        made, _, _ = standardized(method.pixels(flat.expand_as(batch["views"][0])))
+        assert made.abs().max() < 1e-2

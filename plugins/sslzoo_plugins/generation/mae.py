@@ -11,10 +11,12 @@ its class token by default, or the mean of its patches with ``global_pool=avg``,
 norm is trained on tokens. The paper finds both good. Prefer the mean after short runs: nothing asks the class token to
 sum up the picture.
 
-Deviations. The encoder's positions are timm's learnt ones, and only the decoder's are fixed sines and cosines. AdamW's
-second beta is the usual 0.999, not 0.95. The decoder takes tokens in their random order, each with its position, which
-attention does not mind: nothing is put back in order before it. The survey's taxonomy is older than MAE; of its leaves
-inpainting is the nearest.
+Deviations. The pixels to predict are in [0, 1]; the authors' code has them normalised by channel, as the encoder sees
+them, and then a flat white patch is not flat: its channels differ, which fills its normalised target, and tints what is
+predicted of drawings. The encoder's positions are timm's learnt ones, and only the decoder's are fixed sines and
+cosines. AdamW's second beta is the usual 0.999, not 0.95. The decoder takes tokens in their random order, each with its
+position, which attention does not mind: nothing is put back in order before it. The survey's taxonomy is older than
+MAE; of its leaves inpainting is the nearest.
 """
 
 from __future__ import annotations
@@ -154,24 +156,29 @@ class MAE(PretextMethod):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         predicted, order = self.predict(batch)
-        target = taken(patches_of(batch["views"][0], self.patch), order[:, self.shown :])
+        target = taken(self.pixels(batch["views"][0]), order[:, self.shown :])
         if self.config.normalized:
             target, _, _ = standardized(target)
         return {"loss": squared_error(predicted, target)}
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """(B, N, P): the patches of images (B, C, H, W) as pixels in [0, 1], which are predicted."""
+        spec = spec_of(self.encoder).input
+        return patches_of(denormalize(image, spec.mean, spec.std), self.patch)
 
     def illustrate(self, batch: Batch) -> dict[str, Tensor]:
         """Visible patches on grey, the same with the masked ones predicted, and the whole.
 
         What is predicted of a patch lacks mean and contrast, so the patch's true ones are added for the eye.
         """
-        spec, image, made = spec_of(self.encoder).input, batch["views"][0], "predicted"
+        image, made = batch["views"][0], "predicted"
         predicted, order = self.predict(batch)
-        shown, hidden = taken(patches_of(image, self.patch), order).split([self.shown, predicted.shape[1]], dim=1)
+        shown, hidden = taken(self.pixels(image), order).split([self.shown, predicted.shape[1]], dim=1)
         if self.config.normalized:
             _, mean, std = standardized(hidden)
             predicted, made = predicted * std + mean, "predicted, with each patch's true mean and contrast"
         pictures = {}
-        for title, rest in (("visible", torch.zeros_like(hidden)), (made, predicted), ("original", hidden)):
+        for title, rest in (("visible", torch.full_like(hidden, 0.5)), (made, predicted), ("original", hidden)):
             patches = in_place(torch.cat([shown, rest], dim=1), order)
-            pictures[title] = denormalize(image_of(patches, self.patch, self.grid), spec.mean, spec.std)
+            pictures[title] = image_of(patches, self.patch, self.grid).clamp(0, 1)
         return pictures
