@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from sslzoo.config import UsageError
-from sslzoo.data.images import decode_image
+from sslzoo.data.images import decode_image, image_size
 from sslzoo.data.source import Unreadable
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pixel_values")
@@ -115,8 +115,23 @@ def image_of(value: Any, name: str, root: Path | None = None) -> Image.Image | n
     """
     if not isinstance(value, dict | None):
         return np.asarray(value, dtype=np.uint8)
+    return decode_image(_raw(value, name, root), name)
+
+
+def size_of(value: Any, name: str, root: Path | None = None) -> tuple[int, int]:
+    """Width and height of what ``image_of`` gives, without decoding it.
+
+    Raises:
+        Unreadable: ``name`` and the reason.
+    """
+    if not isinstance(value, dict | None):
+        height, width = np.shape(value)[:2]
+        return width, height
+    return image_size(_raw(value, name, root), name)
+
+
+def _raw(value: dict[str, Any] | None, name: str, root: Path | None) -> bytes:
     try:
-        raw = bytes_of(value, root)
+        return bytes_of(value, root)
     except OSError as error:
         raise Unreadable(f"{name}: {error.strerror or error}") from error
-    return decode_image(raw, name)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.images import picture_extensions
 from sslzoo.data.rows import Rows
-from sslzoo.data.splits import PRETRAINING, TESTING, check_split, default_split, slices
+from sslzoo.data.splits import PRETRAINING, TESTING, check_split, slices
 
 _WHOLE = "train"
 
@@ -76,7 +76,7 @@ class Folder:
         parts = [file.split(os.sep) for file in self.splits[split]]
         return {part[self.is_split] for part in parts} if min(map(len, parts)) > 1 + self.is_split else set()
 
-    def rows(self, split: str, image_column: str = "", label_column: str = "") -> Rows:
+    def open(self, split: str, image_column: str = "", label_column: str = "") -> Rows:
         """The images of a split or a slice of one, with their classes as labels where they have them."""
         check_split(split, list(self.splits), self.name)
         parts = slices(split, {name: len(files) for name, files in self.splits.items()}, self.name)
@@ -90,12 +90,6 @@ class Folder:
             features["label"] = datasets.ClassLabel(names=list(self.class_names))
         table = datasets.Dataset.from_dict(columns, features=features)
         return Rows(table, f"{self.name}[{split}]", image_column, label_column, root=self.root)
-
-
-def open_folder(path: Path, split: str | None, image_column: str = "", label_column: str = "") -> Rows:
-    """The images of a folder; of its default split if none is named."""
-    folder = Folder.scan(path)
-    return folder.rows(split or default_split(list(folder.splits), folder.name), image_column, label_column)
 
 
 def _pictures(directory: str, endings: frozenset[str]) -> Iterator[str]:

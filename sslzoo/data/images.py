@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import struct
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +34,8 @@ _BROKEN = (
 )
 # No pictures in pixels: Pillow hands them to other programs (EPS to Ghostscript), or only knows their names.
 _NOT_PICTURES = {"EPS", "WMF", "MPEG", "GRIB", "BUFR", "HDF5"}
+_LYING = (5, 6, 7, 8)
+"""EXIF's orientations with width and height exchanged."""
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -55,21 +59,39 @@ def decode_image(raw: bytes | str | Path, name: str) -> Image.Image:
     Raises:
         Unreadable: ``name`` and the reason.
     """
+    with _opened(raw, name) as image:
+        image.load()
+        return ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+
+
+def image_size(raw: bytes | str | Path, name: str) -> tuple[int, int]:
+    """Width and height of what ``decode_image`` gives, from the file's head.
+
+    Raises:
+        Unreadable: ``name`` and the reason.
+    """
+    with _opened(raw, name) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in _LYING else (width, height)
+
+
+@contextmanager
+def _opened(raw: bytes | str | Path, name: str) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata, large pictures: nothing anyone can act on
             data = raw if isinstance(raw, bytes) else Path(raw).read_bytes()
             if not data:
                 raise Unreadable(f"{name}: the file is empty")
-            image: Image.Image = Image.open(io.BytesIO(data), formats=picture_formats())
-            image.load()
-            if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-                image = ImageOps.exif_transpose(image)
-            return image
+            yield Image.open(io.BytesIO(data), formats=picture_formats())
     except UnidentifiedImageError as error:  # its text holds an address in memory
         raise Unreadable(f"{name}: not a picture of a known format") from error
     except _BROKEN as error:
         raise Unreadable(f"{name}: {_reason(error)}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(ExifTags.Base.Orientation, 1)
 
 
 def with_channels(image: Image.Image | np.ndarray | Tensor, channels: int) -> Image.Image | Tensor:

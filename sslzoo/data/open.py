@@ -6,10 +6,12 @@ from pathlib import Path
 
 from sslzoo.config import UsageError
 from sslzoo.data import tables
-from sslzoo.data.folder import Folder, open_folder
+from sslzoo.data.coco import COCOFolder
+from sslzoo.data.folder import Folder
 from sslzoo.data.source import Source
-from sslzoo.data.splits import parse_name
+from sslzoo.data.splits import default_split, parse_name
 from sslzoo.data.stream import Stream
+from sslzoo.data.voc import VOCFolder
 
 _FOLDER = "folder:"
 
@@ -22,7 +24,9 @@ def open_source(name: str, *, image_column: str = "", label_column: str = "") ->
     """
     base, split = parse_name(name)
     if base.startswith(_FOLDER):
-        return open_folder(Path(base.removeprefix(_FOLDER)), split, image_column, label_column)
+        folder = _folder(base)
+        wanted = split or default_split(list(folder.splits), folder.name)
+        return folder.open(wanted, image_column, label_column)
     return tables.open_rows(base, split, image_column, label_column)
 
 
@@ -42,5 +46,13 @@ def split_names(name: str) -> list[str]:
     """The splits that ``name`` has, whichever it names."""
     base, _ = parse_name(name)
     if base.startswith(_FOLDER):
-        return list(Folder.scan(Path(base.removeprefix(_FOLDER))).splits)
+        return list(_folder(base).splits)
     return tables.split_names(base)
+
+
+def _folder(base: str) -> VOCFolder | COCOFolder | Folder:
+    """As it is laid out: as PASCAL VOC's, as COCO's, or else as folders of images."""
+    path = Path(base.removeprefix(_FOLDER))
+    if VOCFolder.matches(path.expanduser()):
+        return VOCFolder.scan(path)
+    return COCOFolder.scan(path) if COCOFolder.matches(path.expanduser()) else Folder.scan(path)

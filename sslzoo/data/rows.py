@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
 from sslzoo.config import UsageError
-from sslzoo.data.columns import Columns, bytes_of, image_of, stored_path
+from sslzoo.data.columns import Columns, bytes_of, image_of, size_of, stored_path
 from sslzoo.data.labels import class_names_of, raw_labels, read_labels
 from sslzoo.data.source import Source
 from sslzoo.views import Sample
@@ -58,6 +60,16 @@ class Rows(Source):
     def read(self, index: int) -> Sample:
         value = self._images[index][self._column]
         return {"image": image_of(value, self._name_of(value, index), self._root)}
+
+    def name_and_size(self, index: int) -> tuple[str, tuple[int, int]]:
+        """What messages call the image at ``index``, and its width and height, which are in the head of its file.
+
+        Raises:
+            Unreadable: if they cannot be read.
+        """
+        value = self._images[index][self._column]
+        name = self._name_of(value, index)
+        return name, size_of(value, name, self._root)
 
     def labels(self) -> Tensor:
         if self._labels is None:
@@ -110,6 +122,13 @@ class Rows(Source):
             return os.path.getsize((self._root or Path()) / path) if path else -1
         except OSError:
             return -1
+
+
+def rows_of_files(root: Path, files: Sequence[str], name: str, image_column: str = "", label_column: str = "") -> Rows:
+    """The images whose paths in ``root`` are ``files``, without labels."""
+    features = datasets.Features({"image": datasets.Image(decode=False)})
+    table = datasets.Dataset.from_dict({"image": pa.array(files, pa.string())}, features=features)
+    return Rows(table, name, image_column, label_column, root=root)
 
 
 def undecoded(images: Table) -> Table:

@@ -63,6 +63,9 @@ class Source(ABC):
     def labels(self) -> Tensor:
         """(N,) int64 human labels, for evaluations only; nothing is decoded.
 
+        Where an image can have several labels, (N, K) int64 for K ``class_names``: 1 where it has one, 0 where not, -1
+        where that is not to be counted (VOC's difficult objects, COCO's crowds, an annotation that cannot be read).
+
         Raises:
             UsageError: if there are none.
         """

@@ -143,8 +143,8 @@ DATASET: dict[str, Promise] = {
         "give labels through Source.labels() only",
     ),
     "labels": Promise(
-        "labels are one int64 per sample, positions in class names that all splits share",
-        "return a tensor of shape (len(source),), and set class_names",
+        "labels are one int64 per sample, positions in class names that all splits share; or 1, 0, -1 for each class",
+        "return a tensor of shape (len(source),) or (len(source), classes), and set class_names",
     ),
     "repeatable": Promise(
         "a sample is the same each time it is read, in every process",

@@ -124,9 +124,17 @@ def _labels(sources: dict[str, Source]) -> str:
         except UserError:  # a split for pretraining may have none
             continue
         names[split] = source.class_names
-        if labels.dtype != torch.int64 or labels.shape != (len(source),):
-            return f"the labels of {split} are {_kind(labels)}, not int64 of shape ({len(source)},)"
-        if source.class_names and not 0 <= int(labels.min()) <= int(labels.max()) < len(source.class_names):
+        several = labels.ndim == 2
+        shape = (len(source), len(source.class_names)) if several else (len(source),)
+        if labels.dtype != torch.int64 or labels.shape != shape:
+            return f"the labels of {split} are {_kind(labels)}, not int64 of shape {shape}"
+        if several and not set(labels.unique().tolist()) <= {-1, 0, 1}:
+            return f"the labels of {split}, several per sample, are others than 1, 0 and -1"
+        if (
+            not several
+            and source.class_names
+            and not 0 <= int(labels.min()) <= int(labels.max()) < len(source.class_names)
+        ):
             return f"the labels of {split} run to {int(labels.max())}, with {len(source.class_names)} class names"
     return "splits name their classes differently" if len(set(names.values())) > 1 else ""
 
