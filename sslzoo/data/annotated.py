@@ -1,4 +1,4 @@
-"""Images of a folder beside what people drew on them."""
+"""Images beside what people drew on them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class AnnotatedRows(Source):
 
     def __init__(self, images: Rows, annotations: Annotations) -> None:
         self.name, self.license = images.name, images.license
-        self.class_names, self.mask_names = annotations.class_names, annotations.mask_names
+        self.class_names, self.mask_names = annotations.class_names or images.class_names, annotations.mask_names
         self._images, self._annotations = images, annotations
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class AnnotatedRows(Source):
         return self._annotations.of(index, *self._images.name_and_size(index))
 
     def labels(self) -> Tensor:
-        return self._labels
+        return self._labels if self._annotations.class_names else self._images.labels()
 
     @cached_property
     def _labels(self) -> Tensor:

@@ -13,14 +13,15 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.columns import unknown
-from sslzoo.data.rows import Rows
+from sslzoo.data.drawn import open_table
+from sslzoo.data.source import Source
 from sslzoo.data.splits import check_split, default_split, slices
 from sslzoo.data.stream import Stream
 
 _SUFFIXES = {".parquet": "parquet", ".arrow": "arrow"}
 
 
-def open_rows(base: str, split: str | None, image_column: str = "", label_column: str = "") -> Rows:
+def open_rows(base: str, split: str | None, image_column: str = "", label_column: str = "") -> Source:
     """A table, downloaded and unpacked if need be; its default split if none is named.
 
     Raises:
@@ -39,7 +40,7 @@ def open_rows(base: str, split: str | None, image_column: str = "", label_column
             builder.download_and_prepare()
             table = builder.as_dataset(split=split)
         license = builder.info.license or None
-    return Rows(table, f"{name}[{split}]", image_column, label_column, license=license)
+    return open_table(table, f"{name}[{split}]", image_column, label_column, license=license)
 
 
 def open_stream(base: str, split: str | None, image_column: str = "", label_column: str = "") -> Stream:
