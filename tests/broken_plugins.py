@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import get_worker_info
 
 from sslzoo.config import PretrainConfig
-from sslzoo.data.source import DatasetInfo, NamedDataset, Source
+from sslzoo.data.source import Annotation, DatasetInfo, NamedDataset, Source
 from sslzoo.data.splits import check_split, slices
 from sslzoo.encoders import InputSpec
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
@@ -507,6 +507,26 @@ class TooManyLabels(TinySource):
 
 class WrongLabels(Squares):
     source = TooManyLabels
+
+
+class Reaching(TinySource):
+    def annotation(self, index: int) -> Annotation:
+        return Annotation(boxes=torch.tensor([[0.5, 0.5, 17.0, 8.0]]), labels=torch.tensor([0]))
+
+
+class BoxOutside(Squares):
+    source = Reaching
+
+
+class Colored(TinySource):
+    mask_names = ("background", "square")
+
+    def annotation(self, index: int) -> Annotation:
+        return Annotation(mask=torch.full((16, 16), 200, dtype=torch.uint8))
+
+
+class MaskOfColors(Squares):
+    source = Colored
 
 
 class Shuffling(TinySource):

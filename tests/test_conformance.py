@@ -64,6 +64,8 @@ DATASETS = {
     "WrongType": ("samples", "the image of sample 0 of train is a ndarray"),
     "LabelledSamples": ("labels-apart", "'label'"),
     "WrongLabels": ("labels", "run to 3, with 3 class names"),
+    "BoxOutside": ("annotations", "a box is empty or not in the image of 16 x 16 in sample 0 of train"),
+    "MaskOfColors": ("annotations", "the mask holds 200, with 2 mask names"),
     "OtherEachTime": ("repeatable", "is another when it is read again"),
     "OtherEachProcess": ("repeatable", "the fingerprint of train is another in another process"),
     "OneFingerprint": ("fingerprint", "test and train have one fingerprint"),

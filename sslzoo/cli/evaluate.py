@@ -30,7 +30,7 @@ class Arguments:
     image_column: str = ""
     """Column that holds the images; recognised by name or type if not given."""
     label_column: str = ""
-    """Column that holds the labels; recognised by name or type if not given."""
+    """Column that holds the labels, objects or masks; recognised by name or type if not given."""
     out: str = ""
     """Folder for the report; a run keeps its own if not given."""
     baseline: bool = True

@@ -19,6 +19,8 @@ _FOLDER = "folder:"
 def open_source(name: str, *, image_column: str = "", label_column: str = "") -> Source:
     """``folder:PATH``, a local parquet or arrow file or folder, or a ``datasets`` id; ``D[split]`` picks a split.
 
+    A folder laid out as PASCAL VOC's or COCO's has their splits, masks and boxes.
+
     Raises:
         UserError: in one line, if there is no such thing.
     """

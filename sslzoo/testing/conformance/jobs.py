@@ -44,7 +44,7 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "dataset": (
         Part(
             (
-                *("splits", "samples", "labels-apart", "labels"),
+                *("splits", "samples", "labels-apart", "labels", "annotations"),
                 *("repeatable", "fingerprint", "picklable", "disjoint"),
             ),
             sources.check_sources,

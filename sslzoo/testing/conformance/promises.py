@@ -146,6 +146,10 @@ DATASET: dict[str, Promise] = {
         "labels are one int64 per sample, positions in class names that all splits share; or 1, 0, -1 for each class",
         "return a tensor of shape (len(source),) or (len(source), classes), and set class_names",
     ),
+    "annotations": Promise(
+        "masks and boxes, where there are any, fit their images",
+        "give what data/source.py says of Annotation: pixels of the image as read gives it, positions in names",
+    ),
     "repeatable": Promise(
         "a sample is the same each time it is read, in every process",
         "read without augmenting; draw procedural data from a generator seeded by the index",

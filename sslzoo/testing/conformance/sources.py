@@ -21,6 +21,7 @@ from sslzoo.data.splits import TESTING
 from sslzoo.method import Sample
 from sslzoo.testing.conformance.children import Job
 from sslzoo.testing.conformance.conduct import observed
+from sslzoo.testing.conformance.drawn import misfit
 from sslzoo.testing.conformance.subject import Named
 from sslzoo.testing.conformance.views import Verdict
 
@@ -49,6 +50,7 @@ def check_sources(subject: DatasetSubject, folder: Path) -> Iterator[Verdict]:
     yield "samples", _other_than_declared(subject.plugin().info.modalities, samples)
     yield "labels-apart", _labels_in(samples)
     yield "labels", _labels(sources)
+    yield "annotations", _misfits(sources) if "image" in subject.plugin().info.modalities else ""
     yield "repeatable", _other_elsewhere(subject, samples)
     yield "fingerprint", _fingerprints(sources)
     yield "picklable", _unpicklable(sources)
@@ -137,6 +139,10 @@ def _labels(sources: dict[str, Source]) -> str:
         ):
             return f"the labels of {split} run to {int(labels.max())}, with {len(source.class_names)} class names"
     return "splits name their classes differently" if len(set(names.values())) > 1 else ""
+
+
+def _misfits(sources: dict[str, Source]) -> str:
+    return next(filter(None, (misfit(split, source, LOOKED_AT) for split, source in sources.items())), "")
 
 
 def _other_elsewhere(subject: DatasetSubject, samples: dict[str, list[Sample]]) -> str:
