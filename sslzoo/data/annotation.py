@@ -64,22 +64,23 @@ def class_map(image: Image.Image | np.ndarray, name: str) -> np.ndarray:
 def _mask(name: str, size: tuple[int, int], mask: np.ndarray, classes: int) -> Tensor:
     if mask.shape != size[::-1]:
         raise Unreadable(f"{name}: its mask is {_pixels(mask.shape[::-1])}, the image {_pixels(size)}")
-    strange = mask[(mask != VOID) & ((mask >= classes) | (mask < 0))]
+    strange = mask[(mask != VOID) & ((mask >= min(classes, VOID)) | (mask < 0))]
     if len(strange):
         raise Unreadable(f"{name}: its mask has the class {strange.max()}, but they go from 0 to {classes - 1}")
     return torch.from_numpy(mask.astype(np.uint8))
 
 
 def _boxes(name: str, size: tuple[int, int], boxes: Sequence[Sequence[float]] | np.ndarray) -> Tensor:
-    given = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    limit = np.array([*size, *size])
-    for box, cut in zip(given, given.clip(0, limit), strict=True):
-        text = f"{name}: the box ({', '.join(f'{side:g}' for side in box)})"
-        if not (box[:2] < box[2:]).all():
-            raise Unreadable(f"{text} is empty or inverted")
-        if not ((box >= -_SLACK) & (box <= limit + _SLACK)).all() or not (cut[:2] < cut[2:]).all():
-            raise Unreadable(f"{text} is not in the image, which is {_pixels(size)}")
-    return torch.from_numpy(given.clip(0, limit).astype(np.float32))
+    given, limit = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.array([*size, *size])
+    cut = given.clip(0, limit).astype(np.float32)
+    near = ((given >= -_SLACK) & (given <= limit + _SLACK)).all(1) & (cut[:, :2] < cut[:, 2:]).all(1)
+    for wrong, reason in (
+        (given[~(given[:, :2] < given[:, 2:]).all(1)], "is empty or inverted"),
+        (given[~near], f"is not in the image, which is {_pixels(size)}"),
+    ):
+        if len(wrong):
+            raise Unreadable(f"{name}: the box ({', '.join(f'{side:g}' for side in wrong[0])}) {reason}")
+    return torch.from_numpy(cut)
 
 
 def _pixels(size: Sequence[int]) -> str:

@@ -71,7 +71,7 @@ class COCOFolder:
         rows = rows_of_files(self.root, files, f"{self.name}[{split}]", image_column, label_column)
         return AnnotatedRows(rows, COCOAnnotations(images, found[parts[0][0]][1]))
 
-    def _read(self, split: str) -> tuple[list[Drawn], tuple[str, ...]]:
+    def _read(self, split: str) -> tuple[list[Objects], tuple[str, ...]]:
         """The images of a split, and the names of the classes."""
         file = self.splits[split]
         folder = self._images(file.stem.removeprefix("instances_"))
@@ -82,7 +82,7 @@ class COCOFolder:
             raise UserError(f"{place} cannot be read: {error.strerror or error}") from error
         except KeyError as error:
             raise UserError(f"{place} is not as COCO's are: something in it has no {error}") from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise UserError(f"{place} is not as COCO's are: {' '.join(str(error).split())}") from error
 
     def _images(self, split: str) -> str:
@@ -93,8 +93,8 @@ class COCOFolder:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
-    """What was drawn on one image: arrays and bytes, for a hundred thousand of these travel to workers."""
+class Objects:
+    """What is in one image: in arrays and a text, for a hundred thousand of these travel to workers."""
 
     file: str
     """From the folder's root."""
@@ -106,8 +106,8 @@ class Drawn:
     """(N,) int64, places in the order of the categories' ids."""
     crowd: np.ndarray
     """(N,) bool."""
-    outlines: bytes
-    """JSON of N polygons or run lengths; empty if there are none."""
+    outlines: str
+    """JSON of N outlines; of null, if no image of the split has any."""
 
 
 class COCOAnnotations(Annotations):
@@ -116,9 +116,12 @@ class COCOAnnotations(Annotations):
     A mask shows the smaller of two objects that overlap; a crowd is not to be scored, but for the objects in it.
     """
 
-    def __init__(self, images: Sequence[Drawn], class_names: tuple[str, ...]) -> None:
+    def __init__(self, images: Sequence[Objects], class_names: tuple[str, ...]) -> None:
+        outlined = (
+            any(image.outlines != "null" for image in images) and len(class_names) < VOID
+        )  # or a byte cannot say it
         self.class_names = class_names
-        self.mask_names = ("background", *class_names) if any(image.outlines for image in images) else ()
+        self.mask_names = ("background", *class_names) if outlined else ()
         self._images = images
 
     def of(self, index: int, name: str, size: tuple[int, int]) -> Annotation:
@@ -142,28 +145,26 @@ class COCOAnnotations(Annotations):
     def content(self, index: int) -> bytes:
         image = self._images[index]
         arrays = (image.boxes.astype("<f8"), image.labels.astype("<i8"), image.crowd)
-        return repr(image.size).encode() + b"".join(array.tobytes() for array in arrays) + image.outlines
+        return repr(image.size).encode() + b"".join(array.tobytes() for array in arrays) + image.outlines.encode()
 
 
-def _parsed(content: dict[str, Any], folder: str) -> tuple[list[Drawn], tuple[str, ...]]:
+def _parsed(content: dict[str, Any], folder: str) -> tuple[list[Objects], tuple[str, ...]]:
     categories = sorted(content["categories"], key=lambda category: category["id"])
     position = {category["id"]: place for place, category in enumerate(categories)}
-    drawn: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
+    things: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
     for annotation in content["annotations"]:
-        if annotation["image_id"] not in drawn or annotation["category_id"] not in position:
+        if annotation["image_id"] not in things or annotation["category_id"] not in position:
             raise ValueError(f"annotation {annotation.get('id')} is of an image or a category that is not listed")
-        drawn[annotation["image_id"]].append(annotation)
+        things[annotation["image_id"]].append(annotation)
     outlined = any(annotation.get("segmentation") for annotation in content["annotations"])
     images = [
-        Drawn(
+        Objects(
             file=f"{folder}/{image['file_name']}",
             size=(int(image["width"]), int(image["height"])),
-            boxes=_corners([annotation["bbox"] for annotation in drawn[image["id"]]]),
-            labels=np.array([position[annotation["category_id"]] for annotation in drawn[image["id"]]], np.int64),
-            crowd=np.array([bool(annotation.get("iscrowd")) for annotation in drawn[image["id"]]], np.bool_),
-            outlines=json.dumps([annotation.get("segmentation") for annotation in drawn[image["id"]]]).encode()
-            if outlined
-            else b"",
+            boxes=_corners([thing["bbox"] for thing in things[image["id"]]]),
+            labels=np.array([position[thing["category_id"]] for thing in things[image["id"]]], np.int64),
+            crowd=np.array([bool(thing.get("iscrowd")) for thing in things[image["id"]]], np.bool_),
+            outlines=json.dumps([thing.get("segmentation") for thing in things[image["id"]]] if outlined else None),
         )
         for image in content["images"]
     ]
@@ -177,7 +178,7 @@ def _corners(boxes: list[list[float]]) -> np.ndarray:
     return corners
 
 
-def _painted(image: Drawn, name: str) -> np.ndarray:
+def _painted(image: Objects, name: str) -> np.ndarray:
     """(H, W): crowds first, then objects from the largest to the smallest."""
     outlines = json.loads(image.outlines)
     inside = [_inside(outline, image.size, name) for outline in outlines]

@@ -12,8 +12,8 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HfHubHTTPError
 
 from sslzoo.config import UsageError, UserError
+from sslzoo.data.annotated_tables import open_table
 from sslzoo.data.columns import unknown
-from sslzoo.data.drawn import open_table
 from sslzoo.data.source import Source
 from sslzoo.data.splits import check_split, default_split, slices
 from sslzoo.data.stream import Stream

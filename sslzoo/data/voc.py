@@ -88,7 +88,10 @@ class Thing:
 
 
 class VOCAnnotations(Annotations):
-    """Boxes from ``Annotations``, of which difficult ones are ignored; masks from ``SegmentationClass``."""
+    """Boxes from ``Annotations``, of which difficult ones are ignored; masks from ``SegmentationClass``.
+
+    A mask numbers the classes in alphabetical order from 1, as VOC's do; 0 is the background.
+    """
 
     def __init__(self, root: Path, stems: Sequence[str], class_names: tuple[str, ...], masks: bool) -> None:
         """``stems`` are the images' names without ending."""

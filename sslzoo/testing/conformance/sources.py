@@ -19,9 +19,9 @@ from sslzoo.data.columns import LABEL_NAMES
 from sslzoo.data.source import Source
 from sslzoo.data.splits import TESTING
 from sslzoo.method import Sample
+from sslzoo.testing.conformance.annotations import misfit
 from sslzoo.testing.conformance.children import Job
 from sslzoo.testing.conformance.conduct import observed
-from sslzoo.testing.conformance.drawn import misfit
 from sslzoo.testing.conformance.subject import Named
 from sslzoo.testing.conformance.views import Verdict
 

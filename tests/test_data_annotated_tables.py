@@ -14,7 +14,7 @@ from pictures import encoded, number_of, table
 from PIL import Image
 
 from sslzoo.config import UsageError
-from sslzoo.data.drawn import open_table
+from sslzoo.data.annotated_tables import open_table
 from sslzoo.data.open import open_source
 from sslzoo.data.source import Source, Unreadable
 
