@@ -509,6 +509,15 @@ class WrongLabels(Squares):
     source = TooManyLabels
 
 
+class CountingLabels(TinySource):
+    def labels(self) -> Tensor:
+        return torch.tensor([[0, 2, 1]]).expand(len(self), 3)
+
+
+class CountedLabels(Squares):
+    source = CountingLabels
+
+
 class Reaching(TinySource):
     def annotation(self, index: int) -> Annotation:
         return Annotation(boxes=torch.tensor([[0.5, 0.5, 17.0, 8.0]]), labels=torch.tensor([0]))

@@ -64,6 +64,7 @@ DATASETS = {
     "WrongType": ("samples", "the image of sample 0 of train is a ndarray"),
     "LabelledSamples": ("labels-apart", "'label'"),
     "WrongLabels": ("labels", "run to 3, with 3 class names"),
+    "CountedLabels": ("labels", "the labels of train, several per sample, are others than 1, 0 and -1"),
     "BoxOutside": ("annotations", "a box is empty or not in the image of 16 x 16 in sample 0 of train"),
     "MaskOfColors": ("annotations", "the mask holds 200, with 2 mask names"),
     "OtherEachTime": ("repeatable", "is another when it is read again"),

@@ -77,7 +77,7 @@ class COCOFolder:
         folder = self._images(file.stem.removeprefix("instances_"))
         place = f"annotations/{file.name} of {self.name}"
         try:
-            return _parsed(json.loads(file.read_bytes()), folder)
+            return _parsed(json.loads(file.read_text("utf-8")), folder)
         except OSError as error:
             raise UserError(f"{place} cannot be read: {error.strerror or error}") from error
         except KeyError as error:

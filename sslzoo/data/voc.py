@@ -45,14 +45,13 @@ class VOCFolder:
             UserError: if there are no lists, or one cannot be read.
         """
         root = path.expanduser().resolve()
-        lists = {file.stem: _lines(file) for file in sorted((root / "ImageSets/Main").glob("*.txt"))}
-        splits = {name: [line[0] for line in lines] for name, lines in lists.items() if not _is_of_class(lines)}
-        of_classes = {name.rpartition("_")[0] for name in lists.keys() - splits.keys()}
-        for file in sorted((root / "ImageSets/Segmentation").glob("*.txt")):
-            splits[_SEGMENTATION + file.stem] = [line[0] for line in _lines(file)]
+        lists = {kind: sorted((root / "ImageSets" / kind).glob("*.txt")) for kind in ("Main", "Segmentation")}
+        of_classes = [file for file in lists["Main"] if _is_of_class(file)]
+        splits = {file.stem: _first_words(file) for file in lists["Main"] if file not in of_classes}
+        splits |= {_SEGMENTATION + file.stem: _first_words(file) for file in lists["Segmentation"]}
         if not splits:
             raise UsageError(f"folder {path} has no lists of images in ImageSets/Main or ImageSets/Segmentation")
-        names = of_classes or _classes(root / _OBJECTS)
+        names = {file.stem.rpartition("_")[0] for file in of_classes} or _classes(root / _OBJECTS)
         return cls(root, splits, tuple(sorted(names)))
 
     @property
@@ -139,18 +138,22 @@ class VOCAnnotations(Annotations):
         return self.class_names.index(thing.name)
 
 
-def _lines(file: Path) -> list[list[str]]:
-    """The words of each line that has any."""
+def _is_of_class(file: Path) -> bool:
+    """Whether a list says of images whether a class is in them (``000005 -1``), as those of a split do not."""
+    return len(_text(file).strip().partition("\n")[0].split()) > 1
+
+
+def _first_words(file: Path) -> list[str]:
+    """Of each line that has any."""
+    return [line.split()[0] for line in _text(file).splitlines() if line.strip()]
+
+
+def _text(file: Path) -> str:
     try:
-        return [line.split() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
         raise UserError(f"the list of images {file} cannot be read: {reason}") from error
-
-
-def _is_of_class(lines: list[list[str]]) -> bool:
-    """Whether a list says of images whether a class is in them (``000005 -1``), as those of a split do not."""
-    return bool(lines) and len(lines[0]) > 1
 
 
 def _classes(folder: Path) -> set[str]:
