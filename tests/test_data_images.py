@@ -12,7 +12,7 @@ from pictures import encoded
 from PIL import Image
 
 from sslzoo.config import UserError
-from sslzoo.data.images import decode_image, picture_extensions, with_channels
+from sslzoo.data.images import decode_image, image_size, picture_extensions, with_channels
 from sslzoo.data.source import Unreadable
 
 RED = (255, 0, 0)
@@ -100,6 +100,19 @@ def test_pictures_stand_as_their_exif_says(format: str) -> None:
     assert turned.size == (8, 16)
     assert max(turned.getpixel((4, 2))) < 50
     assert min(turned.getpixel((4, 13))) > 200
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_size_is_that_of_the_decoded_picture_without_decoding_it(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    raw = encoded(Image.effect_noise((160, 80), 99), "JPEG", exif=exif)
+    assert image_size(raw, "x") == decode_image(raw, "x").size
+    assert image_size(raw[: len(raw) // 2], "x") == image_size(raw, "x")
+    with pytest.raises(Unreadable):
+        decode_image(raw[: len(raw) // 2], "x")
+    with pytest.raises(Unreadable, match="^x: not a picture"):
+        image_size(raw[10:], "x")
 
 
 def test_broken_exif_does_not_spoil_a_picture() -> None:

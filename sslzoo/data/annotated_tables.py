@@ -32,23 +32,25 @@ def open_table(
     Raises:
         UsageError: if there are no rows, or the columns are not found.
     """
-    columns = Columns.of(table.features, name, image_column, label_column)
-    candidates = [label_column] if label_column else list(table.features)
-    for column in candidates:
-        feature = table.features[column]
+    image = Columns.of(table.features, name, image_column, label_column).image
+    for column in [label_column] if label_column else table.features:
+        annotations = _annotations(table.select_columns([column])) if column != image else None
+        if annotations is None:
+            continue
         rest = table.remove_columns([column])
-        if fields := Fields.of(feature):
-            if label_column or Columns.of(rest.features, name, columns.image).label is None:
-                rows = Rows(rest, name, columns.image, license=license)
-                return AnnotatedRows(rows, ObjectsColumn(table.select_columns([column]), fields))
-        elif (
-            column != columns.image
-            and isinstance(feature, datasets.Image)
-            and (column.lower() in MASK_NAMES or label_column)
-        ):
-            rows = Rows(rest, name, columns.image, license=license)
-            return AnnotatedRows(rows, MaskColumn(table.select_columns([column])))
+        is_mask = bool(annotations.mask_names)
+        usual = column.lower() in MASK_NAMES if is_mask else Columns.of(rest.features, name, image).label is None
+        if label_column or usual:
+            return AnnotatedRows(Rows(rest, name, image, license=license), annotations)
     return Rows(table, name, image_column, label_column, license=license)
+
+
+def _annotations(table: datasets.Dataset) -> Annotations | None:
+    """Of a table of one column, if that is one of objects or of pictures."""
+    (feature,) = table.features.values()
+    if fields := Fields.of(feature):
+        return ObjectsColumn(table, fields)
+    return MaskColumn(table) if isinstance(feature, datasets.Image) else None
 
 
 @dataclass(frozen=True)

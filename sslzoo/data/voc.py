@@ -60,7 +60,7 @@ class VOCFolder:
         return f"folder:{self.root.name}"
 
     def open(self, split: str, image_column: str = "", label_column: str = "") -> Source:
-        """The images of a split or a slice of one, with their annotations."""
+        """The images of a split or a slice of one, with their annotations; masks only from lists of segmentation."""
         check_split(split, list(self.splits), self.name)
         parts = slices(split, {name: len(images) for name, images in self.splits.items()}, self.name)
         stems = [stem for name, part in parts for stem in self.splits[name][part.start : part.stop]]
@@ -71,8 +71,12 @@ class VOCFolder:
 
     @cached_property
     def _files(self) -> dict[str, str]:
+        """Where the images lie, by their names without ending."""
         endings = picture_extensions()
-        names = sorted(file.name for file in (self.root / _IMAGES).iterdir() if file.suffix.lower() in endings)
+        try:
+            names = sorted(file.name for file in (self.root / _IMAGES).iterdir() if file.suffix.lower() in endings)
+        except OSError as error:
+            raise UserError(f"{_IMAGES} of {self.name} cannot be read: {error.strerror or error}") from error
         return {Path(name).stem: f"{_IMAGES}/{name}" for name in names}
 
 
