@@ -22,6 +22,7 @@ from sslzoo.data.source import Source
 from sslzoo.encoders import EncoderSpec, spec_of
 from sslzoo.evaluation import Evaluation, Result
 from sslzoo.figures import save_figure
+from sslzoo.method import PretextMethod
 
 FORMAT = 1
 _BASELINE_SEED = 0
@@ -80,6 +81,7 @@ def evaluate(
 ) -> Report:
     """Run ``evaluation`` on ``encoder``, named ``model``, and if asked on the same architecture with random weights.
 
+    An evaluation that needs a method is given one as ``encoder``; the baseline is then the same method, not trained.
     Both run on the GPU if there is one, and the encoder is then put back where it was.
 
     Raises:
@@ -91,12 +93,12 @@ def evaluate(
             f"{train.name} and {test.name} are the same data, so a score would mean nothing; choose two splits"
         )
     start = time.monotonic()
-    spec = spec_of(encoder)
+    spec = spec_of(encoder.encoder if isinstance(encoder, PretextMethod) else encoder)
     results = {"trained": _run(evaluation, encoder, train, test)}
     result = results["trained"]
     untrained = None
     if baseline:
-        found = results["untrained"] = _run(evaluation, _untrained(spec), train, test)
+        found = results["untrained"] = _run(evaluation, _untrained(encoder, spec), train, test)
         name = f"random:{spec.architecture} seed {_BASELINE_SEED}"
         untrained = {"model": name, "metrics": found.metrics, "details": found.details}
     return Report(
@@ -181,10 +183,12 @@ def _run(evaluation: Evaluation, encoder: nn.Module, train: Source, test: Source
         encoder.to(home)
 
 
-def _untrained(spec: EncoderSpec) -> nn.Module:
+def _untrained(model: nn.Module, spec: EncoderSpec) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_BASELINE_SEED)
-        return spec.build().eval()
+        encoder = spec.build()
+        untrained = type(model)(encoder, model.config) if isinstance(model, PretextMethod) else encoder
+        return untrained.eval()
 
 
 def _described(source: Source, result: Result, part: str) -> dict[str, Any]:
