@@ -80,7 +80,7 @@ def save_heads(method: PretextMethod, path: Path) -> None:
 
 
 def load_heads(method: PretextMethod, encoder: nn.Module, path: Path) -> None:
-    """Make of ``method``, freshly built, that of a finished run: the ``encoder`` it published, and what ``save_heads`` wrote.
+    """Make of a ``method``, freshly built, that of a finished run, from the published ``encoder`` and its heads.
 
     Where a teacher or an average of the weights was published, it also stands in for the student, whose encoder no run
     keeps.

@@ -25,6 +25,8 @@ from sslzoo.figures import save_figure
 from sslzoo.method import PretextMethod
 
 FORMAT = 1
+_ADDED = {"numbers", "summary"}
+"""What reports of this format that were written earlier lack."""
 _BASELINE_SEED = 0
 
 
@@ -53,6 +55,8 @@ class Report:
     versions: dict[str, str]
     numbers: list[str] = field(default_factory=list)
     """Metrics that are no shares, as ``EvaluationInfo.numbers``."""
+    summary: str = ""
+    """Of the evaluation."""
     format: int = FORMAT
     figures: dict[str, Figure] = field(default_factory=dict, compare=False, repr=False)
     """By file name without ending. Not in the JSON: they lie beside it."""
@@ -71,7 +75,7 @@ class Report:
             found = json.loads(text)
             if found["format"] != FORMAT:
                 raise UserError(f"this report has format {found['format']}; this sslzoo reads {FORMAT}: evaluate again")
-            return cls(**{name: found[name] for name in _recorded() if name in found or name != "numbers"})
+            return cls(**{name: found[name] for name in _recorded() if name in found or name not in _ADDED})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"this is not a report of sslzoo ({error!r}); evaluate again") from error
 
@@ -115,6 +119,7 @@ def evaluate(
         seconds=round(time.monotonic() - start, 2),
         versions={"sslzoo": __version__, "torch": torch.__version__, "timm": timm.__version__},
         numbers=list(evaluation.info.numbers),
+        summary=evaluation.info.summary,
         figures=evaluation.draw(results),
     )
 
@@ -158,6 +163,8 @@ def render(report: Report) -> Table:
     """The report as a table: trained, untrained and their difference; and the first metric of each layer."""
     title, caption = Text(f"{report.protocol}: {report.model}"), Text(_caption(report))
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    if not report.metrics:
+        table.box, table.show_header = None, False
     table.add_column("")
     for heading in ("trained", "untrained", "difference"):
         table.add_column(heading, justify="right")

@@ -68,8 +68,9 @@ def main(verb: str, words: list[str]) -> int:
         print(report.to_json())
     else:
         Console().print(render(report))
-    for name in report.figures if folder else ():
-        print(f"figure: {folder / f'{name}.png'}", file=sys.stderr)
+    if folder is not None:
+        for name in report.figures:
+            print(f"figure: {folder / f'{name}.png'}", file=sys.stderr)
     return 0
 
 

@@ -49,7 +49,7 @@ class Kernels(Evaluation):
         version=1,
         metric="",
         modalities=("image",),
-        summary="Filters of the first layer, each scaled by its largest weight: grey ones from coarse to fine, then by hue.",
+        summary="Filters of the first layer, each scaled by its largest weight.",
         fits=False,
     )
     Config = KernelsConfig
@@ -78,8 +78,8 @@ class Kernels(Evaluation):
 
     def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
         """A grid of filters for each encoder, beside each other."""
-        first = next(iter(results.values())).visuals
-        count, high, wide = len(first["filters"]), *first["filters"].shape[2:]
+        first = results["trained"].visuals
+        count, _, high, wide = first["filters"].shape
         room = (WIDTH - 2 * MARGIN - _BETWEEN) / 2
         columns = math.ceil(math.sqrt(count))
         side = min(_LARGEST, int((room + _GAP) / columns) - _GAP)

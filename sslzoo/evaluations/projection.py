@@ -137,7 +137,7 @@ def _draw_map(axes: Axes, places: Tensor, labels: Tensor | None, names: dict[int
     for label in frequent:
         own, colour = places[labels == label], _colour(sorted(frequent).index(label))
         axes.scatter(*own.T, color=colour, **dots)
-        x, y = _clear_of(taken, *_densest(own).tolist(), width=_LETTER * len(names[label]))
+        x, y = _clear_of(taken, _densest(own), _LETTER * len(names[label]))
         axes.text(
             x, y, names[label], color=colour, fontsize=8, weight="bold", ha="center", va="center", parse_math=False,
             path_effects=[patheffects.withStroke(linewidth=3, foreground="white")], zorder=3,
@@ -149,14 +149,18 @@ def _colour(number: int) -> tuple[float, float, float]:
     return hls_to_rgb(number / _CLASSES, 0.34 if number % 2 else 0.52, 0.75)
 
 
-def _densest(places: Tensor) -> Tensor:
-    """(2,): the one of places (N, 2) that has most of the others about it. A median may lie where there are none."""
+def _densest(places: Tensor) -> tuple[float, float]:
+    """The one of places (N, 2) that has most of the others about it. A median may lie where there are none."""
     near = (-(torch.cdist(places, places) / 0.05).square() / 2).exp()
-    return places[near.sum(1).argmax()]
+    x, y = places[near.sum(1).argmax()].tolist()
+    return x, y
 
 
-def _clear_of(taken: list[tuple[float, float, float]], x: float, y: float, width: float) -> tuple[float, float]:
-    """The nearest place above or below (x, y) for a name that overlaps none of ``taken``, to which it is added."""
+def _clear_of(
+    taken: list[tuple[float, float, float]], wanted: tuple[float, float], width: float
+) -> tuple[float, float]:
+    """The nearest place above or below ``wanted`` for a name that overlaps none of ``taken``, to which it is added."""
+    x, y = wanted
     x = min(max(x, width / 2 - 0.05), 1.05 - width / 2)
     for step in range(2 * _CLASSES):
         at = y + (step + 1) // 2 * (-1) ** step * _LINE / 2

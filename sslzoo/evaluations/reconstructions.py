@@ -25,7 +25,7 @@ from sslzoo.views.keyed import Draw
 
 @dataclass(frozen=True)
 class ReconstructionsConfig:
-    images: int = COLUMNS
+    images: int = 6
     """How many are drawn, of as many classes as there are."""
 
 

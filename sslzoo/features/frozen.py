@@ -121,7 +121,10 @@ def _forward(encoder: nn.Module, image: Tensor, layers: bool) -> Callable[[Tenso
 
 @contextmanager
 def frozen_encoder(encoder: nn.Module, device: torch.device | str | None = None) -> Iterator[torch.device]:
-    """The encoder in ``eval()`` on ``device`` (by default where it is), without gradients or autocast; then as it was, module by module."""
+    """The encoder in ``eval()`` on ``device``, without gradients or autocast; then as it was, module by module.
+
+    ``device`` is where it is, if not given.
+    """
     home = next(encoder.parameters()).device
     device = home if device is None else torch.device(device)
     modes = [(module, module.training) for module in encoder.modules()]
