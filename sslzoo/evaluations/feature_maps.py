@@ -25,7 +25,7 @@ from sslzoo.encoders import spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.canvas import Canvas
 from sslzoo.evaluations.pictures import known_labels, read_pictures, spread
-from sslzoo.features.frozen import frozen_encoder
+from sslzoo.features.frozen import frozen
 from sslzoo.figures import GAP, LINE, MARGIN, WIDTH
 
 _MOST = 6
@@ -84,7 +84,7 @@ class FeatureMaps(Evaluation):
         pictures = read_pictures(
             test, spread(torch.arange(len(test)), known_labels(test)).tolist(), self.config.images, spec
         )
-        with frozen_encoder(encoder):
+        with frozen(encoder, device):
             kind, maps = maps_of(encoder, pictures.image.to(device), self.config.power)
         for name, values in maps.items():
             if not values.isfinite().all():

@@ -67,10 +67,10 @@ def recall_by_name(predicted: Tensor, test: Labelled) -> dict[str, float]:
 
 
 def finite_features(encoder: nn.Module, source: Source, layers: bool = False) -> Features:
-    """``cached_features``, held against divergence.
+    """``cached_features`` that are numbers.
 
     Raises:
-        UserError: if features are not finite, or as ``extract`` does.
+        UserError: if some are not finite.
     """
     features = cached_features(encoder, source, layers)
     for name, rows in (features.layers or {"final": features.final}).items():
