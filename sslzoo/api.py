@@ -112,7 +112,7 @@ def evaluate(
     columns = {"image_column": image_column, "label_column": label_column}
     encoder = load_encoder(model)
     if kind.info.needs == "method":
-        encoder = _load_method(evaluation, Path(model), encoder)
+        encoder = load_method(evaluation, Path(model), encoder)
     test = open_dataset(dataset, test_split or _test_split(dataset), **columns)
     train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
@@ -130,7 +130,7 @@ def evaluate(
     return report
 
 
-def _load_method(evaluation: str, run: Path, encoder: nn.Module) -> PretextMethod:
+def load_method(evaluation: str, run: Path, encoder: nn.Module) -> PretextMethod:
     """The whole method of a run that published ``encoder``."""
     record = read_record(run) if (run / HEADS).is_file() else None
     if record is None:
