@@ -56,7 +56,7 @@ def test_a_report_says_what_was_done_to_what(knn_report: Report) -> None:
     assert knn_report.train == {"name": "tiny[train]", "fingerprint": TRAIN.fingerprint, "samples": 60, "readable": 60}
     assert knn_report.test["name"] == "tiny[test]" and knn_report.test["samples"] == 30
     assert knn_report.versions.keys() == {"sslzoo", "torch", "timm"} and knn_report.seconds >= 0
-    assert KNN.info.metric in knn_report.metrics
+    assert KNN.info.metric in knn_report.metrics and knn_report.summary == KNN.info.summary
 
 
 def test_unreadable_samples_are_counted_in_the_report() -> None:
