@@ -21,6 +21,7 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import EncoderSpec, spec_of
 from sslzoo.evaluation import Evaluation, Result
+from sslzoo.features.frozen import frozen
 from sslzoo.figures import save_figure
 from sslzoo.method import PretextMethod
 
@@ -90,14 +91,15 @@ def evaluate(
 
     Raises:
         UsageError: if the two splits are the same data, or do not suit the evaluation.
-        UserError: if the data cannot be read, or the encoder gives no finite features.
+        UserError: if the data cannot be read, or the encoder does not take images of its size or gives no finite
+            features.
     """
     if evaluation.info.fits and train.fingerprint == test.fingerprint:
         raise UsageError(
             f"{train.name} and {test.name} are the same data, so a score would mean nothing; choose two splits"
         )
     start = time.monotonic()
-    spec = spec_of(encoder.encoder if isinstance(encoder, PretextMethod) else encoder)
+    spec = _checked_spec(encoder.encoder if isinstance(encoder, PretextMethod) else encoder)
     results = {"trained": _run(evaluation, encoder, train, test)}
     result = results["trained"]
     untrained = None
@@ -179,6 +181,21 @@ def render(report: Report) -> Table:
         label = f"{layer}: {found['dim']} features, C = {found['C']:g}"
         table.add_row(Text(label), *_compared(found[headline], theirs.get(layer, {}).get(headline), share=True))
     return table
+
+
+def _checked_spec(encoder: nn.Module) -> EncoderSpec:
+    """The spec of an encoder that can take the images it asks for."""
+    spec = spec_of(encoder)
+    try:
+        with frozen(encoder, None) as device:
+            encoder(torch.zeros(1, *spec.input.size, device=device))
+    except (AssertionError, RuntimeError, ValueError) as error:  # each architecture complains in its own way
+        height, width = spec.input.size[1:]
+        complaint = " ".join(str(error).split())
+        raise UserError(
+            f"{spec.architecture} cannot take images of {height} x {width} px: {complaint}; use a larger image size"
+        ) from error
+    return spec
 
 
 def _run(evaluation: Evaluation, encoder: nn.Module, train: Source, test: Source) -> Result:

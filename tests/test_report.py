@@ -149,6 +149,14 @@ def test_the_table_of_a_linear_probe_has_a_row_for_each_layer(linear_report: Rep
     assert f"best layer on validation data: {linear_report.selected['layer']}" in " ".join(text.split())
 
 
+def test_images_too_small_for_the_encoder_are_an_error_that_says_so() -> None:
+    encoder = create_encoder("test_convnext", 16, seed=0)
+    message = r"^test_convnext cannot take images of 16 x 16 px: .*; use a larger image size$"
+    with pytest.raises(UserError, match=message):
+        evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
+    assert encoder.training
+
+
 def test_other_channels_and_architecture_arguments_have_a_baseline_too() -> None:
     encoder = create_encoder("test_vit", 32, 1, ["patch_size=8"], seed=5).eval()
     report = evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
