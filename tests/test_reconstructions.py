@@ -33,6 +33,7 @@ FLAGS: dict[str, Any] = {
     "batch_size": 16,
     "workers": 0,
     "recipe": "small",
+    "precision": "fp32",
 }
 
 
