@@ -14,15 +14,16 @@ from sslzoo.figures import DPI, FRAME, INK, LINE, MARGIN
 class Canvas:
     """Places are in pixels from the left and from the top."""
 
+    TOP = MARGIN + 2 * LINE + 8
+    """Where the page is free, below its title and caption."""
+
     def __init__(self, width: float, height: float, title: str, caption: str) -> None:
-        """A white page with two lines of text on top, above ``Canvas.TOP``."""
+        """A white page with two lines of text on top."""
         self.figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
         self.axes = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0), autoscale_on=False)
         self.axes.set_axis_off()
         self.text(title, MARGIN, MARGIN, size=12, va="top")
         self.text(caption, MARGIN, MARGIN + LINE, va="top")
-
-    TOP = MARGIN + 2 * LINE + 8
 
     def text(self, text: str, left: float, top: float, size: float = 9, color: str = INK, **style: Any) -> None:
         """A line of text; ``ha`` and ``va`` say what of it is at that place."""
@@ -38,4 +39,3 @@ class Canvas:
         shown: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1, "interpolation": smoothing}
         self.axes.imshow(pixels, extent=extent, aspect="auto", **shown)
         self.axes.add_patch(Rectangle((left, top), width, height, fill=False, edgecolor=frame, linewidth=line))
-        self.axes.set(xlim=(0, self.figure.bbox.width), ylim=(self.figure.bbox.height, 0))

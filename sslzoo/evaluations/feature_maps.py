@@ -40,8 +40,8 @@ class FeatureMapsConfig:
     images: int = 4
     """How many are drawn, of as many classes as there are."""
     power: float = 2.0
-    """p of the sum over channels of \\|activation\\|^p: a larger one shows the strongest places only. (RotNet's figure
-    takes 1, 2 and 4 from the first stage to the last.)"""
+    """p of the sum over channels of |activation|^p: a larger one shows the strongest places only. RotNet's figure takes
+    1, 2 and 4 from the first stage to the last."""
 
 
 @final
@@ -55,7 +55,8 @@ class FeatureMaps(Evaluation):
     Of any other, the map of a stage of ``forward_intermediates`` is the sum over channels of |activation|^p; so also
     of transformers whose attention cannot be seen (windows; attention that is not torch's).
 
-    Each map is scaled to [0, 1] by its own least and largest value, and enlarged bilinearly.
+    Each map is scaled to [0, 1] by its own least and largest value, and enlarged bilinearly. At most six are drawn: the
+    mean over all heads and the first five, or stages spread over the depth.
     """
 
     info = EvaluationInfo(
@@ -178,8 +179,7 @@ class _Attending(TorchFunctionMode):
 
 def attention_weights(query: Tensor, key: Tensor, attn_mask: Tensor | None = None, **rest: Any) -> Tensor:
     """(B, heads, queries, keys): the weights by which ``scaled_dot_product_attention`` averages values."""
-    everything = torch.eye(key.shape[-2], dtype=key.dtype, device=key.device).expand(*key.shape[:-1], -1)
-    rest["value"] = everything
+    rest["value"] = torch.eye(key.shape[-2], dtype=key.dtype, device=key.device).expand(*key.shape[:-1], -1)
     return F.scaled_dot_product_attention(query, key, attn_mask=attn_mask, **rest)
 
 

@@ -100,7 +100,7 @@ class Neighbours(Evaluation):
             canvas.text(names[row], MARGIN, top + row * pitch + side + 3, size=8, va="top")
         for number, (name, result) in enumerate(results.items()):
             start = MARGIN + side + _BETWEEN + number * (k * (side + _GAP) - _GAP + _BETWEEN)
-            score = f": the same label in {100 * result.metrics['same_label']:.1f} % of the split" if labelled else ""
+            score = f": {100 * result.metrics['same_label']:.1f} % of all have the same label" if labelled else ""
             canvas.text(name + score, start, top - 6, size=10, va="bottom")
             for row, images in enumerate(result.visuals["shown"][:, 1:]):
                 for place, image in enumerate(images):
