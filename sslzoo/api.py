@@ -7,6 +7,8 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from sslzoo.agreement import TOLERANCE, Agreement
 from sslzoo.card import draw_layers, write_card
 from sslzoo.config import PretrainConfig, UsageError, UserError
@@ -14,9 +16,11 @@ from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
+from sslzoo.encoders import spec_of
+from sslzoo.handover import load_heads
 from sslzoo.hub.load import load_encoder
 from sslzoo.hub.pull import pull
-from sslzoo.hub.push import Gated
+from sslzoo.hub.push import HEADS, Gated
 from sslzoo.hub.push import push as push_run
 from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
@@ -121,6 +125,8 @@ def evaluate(
         raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {_names(kind.Config)}")
     columns = {"image_column": image_column, "label_column": label_column}
     encoder = load_encoder(model)
+    if kind.info.needs == "method":
+        encoder = load_method(evaluation, Path(model), encoder)
     test = open_dataset(dataset, test_split or _test_split(dataset), **columns)
     train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
@@ -194,6 +200,20 @@ def _model_of(path: Path, report: Report) -> str | Path:
     if report.model.startswith(("hf-hub:", "random:")):
         return report.model
     raise UsageError(f"{path} is of {report.model!r}, which may be anywhere: name it, as in --like {path} MODEL")
+
+
+def load_method(evaluation: str, run: Path, encoder: nn.Module) -> PretextMethod:
+    """The whole method of a run that published ``encoder``."""
+    record = read_record(run) if (run / HEADS).is_file() else None
+    if record is None:
+        raise UsageError(
+            f"{evaluation} needs a whole method, and {run} is no run with its {HEADS}: name a folder that "
+            f"`sslzoo pretrain` wrote, or `sslzoo pull` from what was pushed with --heads"
+        )
+    kind = methods.load(record["method"]["name"])
+    method = kind(spec_of(encoder).build(), restore_config(kind.Config, record["method_config"]))
+    load_heads(method, encoder, run / HEADS)
+    return method.eval()
 
 
 def _refuse_misspelt(name: str) -> None:

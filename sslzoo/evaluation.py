@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import nn
 
@@ -29,6 +29,8 @@ class EvaluationInfo:
     fits: bool = True
     """Whether it fits something to a training split. If not, it looks at one split only, labelled or not, which
     ``run`` is given as both."""
+    needs: Literal["encoder", "method"] = "encoder"
+    """What ``run`` is given to evaluate: a trained ``method``, heads and all, can only come from a run."""
     numbers: tuple[str, ...] = ()
     """Those of its metrics that are no shares, such as a rank: they are shown as they are, the others in percent."""
     contract: int = 1
@@ -45,7 +47,7 @@ class Result:
     """What one evaluation of one encoder found."""
 
     metrics: dict[str, float]
-    """Found on the test split, by name; ``info.metric`` is one of them."""
+    """Found on the test split, by name; ``info.metric`` is one of them, unless the data has no labels to score by."""
     selected: dict[str, Any] = field(default_factory=dict)
     """What was chosen (layer, regularisation), and on what data: never on the test split."""
     details: dict[str, Any] = field(default_factory=dict)
@@ -55,7 +57,7 @@ class Result:
 
 
 class Evaluation(ABC):
-    """One evaluation. Every subclass is final; it sees an encoder and data, and never the method."""
+    """One evaluation. Every subclass is final; it sees an encoder and data, and the method only if it needs one."""
 
     info: ClassVar[EvaluationInfo]
     Config: ClassVar[type]
@@ -66,7 +68,10 @@ class Evaluation(ABC):
 
     @abstractmethod
     def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:
-        """Fit on ``train``, choose on parts of ``train``, score once on ``test``."""
+        """Fit on ``train``, choose on parts of ``train``, score once on ``test``.
+
+        ``encoder`` is a ``PretextMethod`` if ``info.needs`` says so.
+        """
 
     def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
         """Figures by file name without ending, from what was found of the encoders: ``trained`` and, unless the

@@ -14,6 +14,7 @@ from sslzoo.checkpoint import atomic_write
 from sslzoo.config import UsageError
 from sslzoo.figures import illustration_sheet, pretraining_figure, save_figure
 from sslzoo.hub.folder import save_encoder
+from sslzoo.hub.weights import load_strictly, read_weights
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.record import write_record
 
@@ -76,6 +77,24 @@ def save_heads(method: PretextMethod, path: Path) -> None:
     }
     with atomic_write(path) as partial:
         save_file(heads, partial, metadata={"format": "pt"})
+
+
+def load_heads(method: PretextMethod, encoder: nn.Module, path: Path) -> None:
+    """Make of a ``method``, freshly built, that of a finished run, from the published ``encoder`` and its heads.
+
+    Where a teacher or an average of the weights was published, it also stands in for the student, whose encoder no run
+    keeps.
+
+    Raises:
+        UserError: if the file cannot be read, or holds another method's parts.
+    """
+    heads = read_weights(path)
+    for name, buffer in list(method.named_buffers()):
+        if name in heads and buffer.shape != heads[name].shape:  # a memory with a row for each sample
+            module, _, own = name.rpartition(".")
+            setattr(method.get_submodule(module), own, torch.empty_like(heads[name]))
+    weights = {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    load_strictly(method, heads | weights, f"{path} does not fit {method.info.name} as it is installed")
 
 
 def provenance(record: dict[str, Any]) -> dict[str, Any]:

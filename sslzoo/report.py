@@ -22,10 +22,12 @@ from sslzoo.data.source import Source
 from sslzoo.encoders import EncoderSpec, spec_of
 from sslzoo.evaluation import Evaluation, Result
 from sslzoo.features import weights_digest
+from sslzoo.features.frozen import frozen
 from sslzoo.figures import save_figure
+from sslzoo.method import PretextMethod
 
 FORMAT = 1
-_ADDED = {"numbers", "weights"}
+_ADDED = {"numbers", "summary", "weights"}
 """What reports of this format that were written earlier lack."""
 _BASELINE_SEED = 0
 
@@ -57,6 +59,8 @@ class Report:
     """Metrics that are no shares, as ``EvaluationInfo.numbers``."""
     weights: str | None = None
     """Digest of the encoder's weights, by which it is known whatever it is called; None in older reports."""
+    summary: str = ""
+    """Of the evaluation."""
     format: int = FORMAT
     figures: dict[str, Figure] = field(default_factory=dict, compare=False, repr=False)
     """By file name without ending. Not in the JSON: they lie beside it."""
@@ -85,23 +89,25 @@ def evaluate(
 ) -> Report:
     """Run ``evaluation`` on ``encoder``, named ``model``, and if asked on the same architecture with random weights.
 
+    An evaluation that needs a method is given one as ``encoder``; the baseline is then the same method, not trained.
     Both run on the GPU if there is one, and the encoder is then put back where it was.
 
     Raises:
         UsageError: if the two splits are the same data, or do not suit the evaluation.
-        UserError: if the data cannot be read, or the encoder gives no finite features.
+        UserError: if the data cannot be read, or the encoder does not take images of its size or gives no finite
+            features.
     """
     if evaluation.info.fits and train.fingerprint == test.fingerprint:
         raise UsageError(
             f"{train.name} and {test.name} are the same data, so a score would mean nothing; choose two splits"
         )
     start = time.monotonic()
-    spec = spec_of(encoder)
+    spec = _checked_spec(encoder.encoder if isinstance(encoder, PretextMethod) else encoder)
     results = {"trained": _run(evaluation, encoder, train, test)}
     result = results["trained"]
     untrained = None
     if baseline:
-        found = results["untrained"] = _run(evaluation, _untrained(spec), train, test)
+        found = results["untrained"] = _run(evaluation, _untrained(encoder, spec), train, test)
         name = f"random:{spec.architecture} seed {_BASELINE_SEED}"
         untrained = {"model": name, "metrics": found.metrics, "details": found.details}
     return Report(
@@ -119,6 +125,7 @@ def evaluate(
         versions={"sslzoo": __version__, "torch": torch.__version__, "timm": timm.__version__},
         numbers=list(evaluation.info.numbers),
         weights=weights_digest(encoder),
+        summary=evaluation.info.summary,
         figures=evaluation.draw(results),
     )
 
@@ -176,6 +183,8 @@ def render(report: Report) -> Table:
     """The report as a table: trained, untrained and their difference; and the first metric of each layer."""
     title, caption = Text(f"{report.protocol}: {report.model}"), Text(_caption(report))
     table = Table(title=title, caption=caption, title_justify="left", caption_justify="left")
+    if not report.metrics:
+        table.box, table.show_header = None, False
     table.add_column("")
     for heading in ("trained", "untrained", "difference"):
         table.add_column(heading, justify="right")
@@ -192,6 +201,21 @@ def render(report: Report) -> Table:
     return table
 
 
+def _checked_spec(encoder: nn.Module) -> EncoderSpec:
+    """The spec of an encoder that can take the images it asks for."""
+    spec = spec_of(encoder)
+    try:
+        with frozen(encoder, None) as device:
+            encoder(torch.zeros(1, *spec.input.size, device=device))
+    except (AssertionError, RuntimeError, ValueError) as error:  # each architecture complains in its own way
+        height, width = spec.input.size[1:]
+        complaint = " ".join(str(error).split())
+        raise UserError(
+            f"{spec.architecture} cannot take images of {height} x {width} px: {complaint}; use a larger image size"
+        ) from error
+    return spec
+
+
 def _run(evaluation: Evaluation, encoder: nn.Module, train: Source, test: Source) -> Result:
     home = next(encoder.parameters()).device
     encoder.to("cuda" if torch.cuda.is_available() else home)
@@ -201,10 +225,12 @@ def _run(evaluation: Evaluation, encoder: nn.Module, train: Source, test: Source
         encoder.to(home)
 
 
-def _untrained(spec: EncoderSpec) -> nn.Module:
+def _untrained(model: nn.Module, spec: EncoderSpec) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_BASELINE_SEED)
-        return spec.build().eval()
+        encoder = spec.build()
+        untrained = type(model)(encoder, model.config) if isinstance(model, PretextMethod) else encoder
+        return untrained.eval()
 
 
 def _described(source: Source, result: Result, part: str) -> dict[str, Any]:

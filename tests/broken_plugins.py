@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from tiny_source import TinySource
 from torch import Tensor, nn
 from torch.utils.data import get_worker_info
@@ -611,6 +612,11 @@ class Percent(Nearest):
 class OtherMetric(Nearest):
     def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:
         return Result({"top1": super().run(encoder, train, test).metrics["accuracy"]})
+
+
+class Misnaming(Nearest):
+    def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
+        return {"nearest_pairs": Figure(), "pairs": Figure()}
 
 
 class Tuning(Nearest):

@@ -205,6 +205,18 @@ def test_an_evaluation_that_fits_nothing_or_only_draws_has_its_place(run: Path) 
     assert "share (rank@1)" in names and not any("kernels" in name for name in names)
 
 
+def test_a_figure_is_captioned_by_the_report_it_belongs_to(run: Path) -> None:
+    report(run, "maps", protocol="maps@1", train=None, metrics={}, baseline=None, summary="Where it *looks*.")
+    report(run, "maps_of_heads", protocol="maps_of_heads@2", train=None, metrics={}, baseline=None)
+    for name in ("maps", "maps_last", "maps_of_heads", "mapsome"):
+        (run / "figures" / f"{name}.png").write_bytes(b"")
+    text = render_card(run)
+    assert "![maps (maps@1 on cliparts[test]): Where it \\*looks\\*.](figures/maps.png)" in text
+    assert "![maps last (maps@1 on cliparts[test]): Where it \\*looks\\*.](figures/maps_last.png)" in text
+    assert "![maps of heads (maps_of_heads@2 on cliparts[test])](figures/maps_of_heads.png)" in text, "an older report"
+    assert "![mapsome](figures/mapsome.png)" in text
+
+
 def test_a_run_without_evaluations_and_figures_has_a_card_too(run: Path) -> None:
     (run / "evaluations" / "knn.json").unlink()
     (run / "figures" / "loss.png").unlink()

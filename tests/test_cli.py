@@ -224,6 +224,17 @@ def test_evaluate_prints_json_when_asked(run: Path, capsys: pytest.CaptureFixtur
     assert (run / "evaluations" / "knn.json").exists()
 
 
+def test_evaluate_says_where_figures_went_and_wants_a_place_for_them(
+    tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "kernels", str(run), "--out", str(tmp_path)]) == 0
+    shown = capsys.readouterr()
+    assert "kernels@1" in shown.out and "trained" not in shown.out, "there is no number for a table"
+    assert f"figure: {tmp_path / 'kernels.png'}\n" in shown.err and (tmp_path / "kernels.png").exists()
+    refusal = said(capsys, 2, "evaluate", "kernels", "random:test_vit")
+    assert "kernels only draws, and random:test_vit is no run to keep its figures: name a folder by --out" in refusal
+
+
 def test_info_and_list_know_the_method(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", "rotation", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["defaults"]["batch_size"] == 192

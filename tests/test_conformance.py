@@ -76,6 +76,7 @@ DATASETS = {
 EVALUATIONS = {
     "Percent": ("result", "not in [0, 1]"),
     "OtherMetric": ("result", "metrics lack 'accuracy'"),
+    "Misnaming": ("figures", "draws 'pairs', which could be another evaluation's: call it nearest_pairs"),
     "Tuning": ("encoder-untouched", "changes "),
     "LeavesEval": ("encoder-untouched", "leaves the encoder in eval()"),
     "Guessing": ("repeatable", "another the second time"),

@@ -56,7 +56,7 @@ def test_a_report_says_what_was_done_to_what(knn_report: Report) -> None:
     assert knn_report.train == {"name": "tiny[train]", "fingerprint": TRAIN.fingerprint, "samples": 60, "readable": 60}
     assert knn_report.test["name"] == "tiny[test]" and knn_report.test["samples"] == 30
     assert knn_report.versions.keys() == {"sslzoo", "torch", "timm"} and knn_report.seconds >= 0
-    assert KNN.info.metric in knn_report.metrics
+    assert KNN.info.metric in knn_report.metrics and knn_report.summary == KNN.info.summary
 
 
 def test_unreadable_samples_are_counted_in_the_report() -> None:
@@ -147,6 +147,14 @@ def test_the_table_of_a_linear_probe_has_a_row_for_each_layer(linear_report: Rep
     for name in ("stage0: 32 features", "stage3: 192 features", "final: 96 features"):
         assert name in text
     assert f"best layer on validation data: {linear_report.selected['layer']}" in " ".join(text.split())
+
+
+def test_images_too_small_for_the_encoder_are_an_error_that_says_so() -> None:
+    encoder = create_encoder("test_convnext", 16, seed=0)
+    message = r"^test_convnext cannot take images of 16 x 16 px: .*; use a larger image size$"
+    with pytest.raises(UserError, match=message):
+        evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
+    assert encoder.training
 
 
 def test_other_channels_and_architecture_arguments_have_a_baseline_too() -> None:

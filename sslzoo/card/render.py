@@ -18,7 +18,7 @@ from sslzoo.card.contents import Contents, read_contents
 from sslzoo.card.layer_curve import SUFFIX
 from sslzoo.card.limits import limits
 from sslzoo.card.metadata import metadata
-from sslzoo.card.results import eval_results, protocol, rows
+from sslzoo.card.results import caption, eval_results, protocol, rows
 from sslzoo.checkpoint import atomic_write
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.layout import CARD, EVAL_RESULTS, encoder_folder
@@ -137,7 +137,7 @@ def _card(contents: Contents, repo: str) -> str:
         compute=_compute(record),
         results=[row for report in reports for row in rows(report)],
         protocols={report["protocol"]: protocol(report) for report in reports},
-        captions=_TASK_FIGURES,
+        captions={figure: caption(figure, contents.reports) for figure in contents.figures} | _TASK_FIGURES,
         task_figures=task,
         layer_figures=layers,
         other_figures=[figure for figure in contents.figures if figure not in {*layers, *task}],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml
@@ -35,6 +36,16 @@ def protocol(report: dict[str, Any]) -> str:
     if chosen:
         parts.append(f"chosen without the test data: {items(chosen)}")
     return "; ".join(part for part in (*parts, rule) if part)
+
+
+def caption(figure: str, reports: Mapping[str, dict[str, Any]]) -> str:
+    """What a figure shows: its name and, if that begins with an evaluation's, what its report says of itself."""
+    owners = [name for name in reports if f"{figure}_".startswith(f"{name}_")]
+    if not owners:
+        return words(figure)
+    report = reports[max(owners, key=len)]
+    about = f"{words(figure)} ({report['protocol']} on {report['test']['name']})"
+    return f"{about}: {report['summary']}" if report.get("summary") else about
 
 
 def model_index(report: dict[str, Any]) -> list[EvalResult]:

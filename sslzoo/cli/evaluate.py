@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field, make_dataclass
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -82,11 +84,19 @@ def main(verb: str, words: list[str]) -> int:
     )
     parsed: Any = parse(arguments, words[1:], f"sslzoo evaluate {words[0]}", kind.info.summary)
     settings = {name: value for name, value in asdict(parsed).items() if name not in ("own", "json", "out")}
+    folder = _figures(parsed)
+    if folder is None and not kind.info.metric:
+        raise UsageError(
+            f"{words[0]} only draws, and {parsed.model} is no run to keep its figures: name a folder by --out"
+        )
     report = evaluate(words[0], out=parsed.out or None, **settings, **asdict(parsed.own))
     if parsed.json:
         print(report.to_json())
     else:
         Console().print(render(report))
+    if folder is not None:
+        for name in report.figures:
+            print(f"figure: {folder / f'{name}.png'}", file=sys.stderr)
     return 0
 
 
@@ -100,3 +110,11 @@ def _again(given: Again) -> int:
     else:
         Console().print(render_agreement(agreement))
     return 1 if agreement.differences else 0
+
+
+def _figures(parsed: Any) -> Path | None:
+    """Where figures go: a run keeps its own; None if they go nowhere."""
+    if parsed.out:
+        return Path(parsed.out)
+    run = Path(parsed.model)
+    return run / "figures" if (run / "run.json").exists() else None

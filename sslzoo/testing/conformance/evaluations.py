@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from sslzoo.api import open_dataset
 from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder
-from sslzoo.evaluation import Result
+from sslzoo.evaluation import Evaluation, Result
 from sslzoo.method import Sample
 from sslzoo.testing.conformance.conduct import PROMISES, observed
+from sslzoo.testing.conformance.drawing import Drawing, NoConfig
 from sslzoo.testing.conformance.subject import IMAGE_SIZE, Named
 from sslzoo.testing.conformance.views import Verdict
 
@@ -29,15 +31,23 @@ class EvaluationSubject(Named):
     dataset: str
     encoder: str
 
+    def evaluation(self) -> Evaluation:
+        """It, with this subject's settings."""
+        return self.plugin()(self.plugin().Config(**self.settings))
+
     def run(self, encoder: nn.Module, mislead: bool = False) -> Result:
         """Evaluate an encoder; ``mislead`` gives the test samples each other's labels."""
-        evaluation = self.plugin()(self.plugin().Config(**self.settings))
         train, test = (open_dataset(self.dataset, split) for split in ("train", "test"))
-        return evaluation.run(encoder, train, Misled(test) if mislead else test)
+        return self.evaluation().run(encoder, train, Misled(test) if mislead else test)
 
     def untrained(self) -> nn.Module:
-        """The encoder to evaluate."""
-        return create_encoder(self.encoder, IMAGE_SIZE, seed=0)
+        """The encoder, or the method, to evaluate."""
+        encoder = create_encoder(self.encoder, IMAGE_SIZE, seed=0)
+        if self.plugin().info.needs == "encoder":
+            return encoder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return Drawing(encoder, NoConfig())
 
 
 class Misled(Source):
@@ -67,6 +77,7 @@ def check_evaluation_runs(subject: EvaluationSubject, folder: Path) -> Iterator[
     torch.manual_seed(1)
     result = subject.run(encoder)
     yield "result", _malformed(result, info.metric)
+    yield "figures", _misdrawn(subject.evaluation(), result)
     changed = [name for name, value in encoder.state_dict().items() if not torch.equal(value, before[name])]
     grew = [name for name, parameter in encoder.named_parameters() if parameter.grad is not None]
     left = f"changes {changed[0]}" if changed else f"leaves a gradient on {grew[0]}" if grew else ""
@@ -90,6 +101,16 @@ def check_evaluation_conduct(subject: EvaluationSubject, folder: Path) -> Iterat
         subject.run(subject.untrained())
 
     yield from observed(subject.package, folder, run, PROMISES)
+
+
+def _misdrawn(evaluation: Evaluation, result: Result) -> str:
+    name = evaluation.info.name
+    for results in ({"trained": result}, {"trained": result, "untrained": result}):
+        for figure, drawn in evaluation.draw(results).items():
+            if not f"{figure}_".startswith(f"{name}_"):
+                return f"draws {figure!r}, which could be another evaluation's: call it {name}_{figure}"
+            drawn.savefig(BytesIO(), format="png")
+    return ""
 
 
 def _malformed(result: Any, metric: str) -> str:

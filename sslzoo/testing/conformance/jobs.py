@@ -38,7 +38,10 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part(("step-cost",), check_cost),
     ),
     "evaluation": (
-        Part(("result", "encoder-untouched", "repeatable", "test-unseen"), evaluations.check_evaluation_runs),
+        Part(
+            ("result", "figures", "encoder-untouched", "repeatable", "test-unseen"),
+            evaluations.check_evaluation_runs,
+        ),
         Part(conduct.PROMISES, evaluations.check_evaluation_conduct),
     ),
     "dataset": (

@@ -113,6 +113,10 @@ EVALUATION: dict[str, Promise] = {
         "run gives a Result of plain JSON whose metrics hold info.metric, in [0, 1]",
         "return Result(metrics={info.metric: …}, …) with floats, lists and dicts",
     ),
+    "figures": Promise(
+        "draw gives figures, with and without the untrained encoder, whose names begin with the evaluation's",
+        "name them after info.name, and go through the results that are there",
+    ),
     "encoder-untouched": Promise(
         "the encoder is left as it was given",
         "evaluate under torch.no_grad(), fine-tune a copy, and put back train() or eval()",
