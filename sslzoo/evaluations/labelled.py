@@ -56,6 +56,9 @@ def shared_classes(train: Source, test: Source, several: bool = False) -> tuple[
     names = _class_names(train, test)
     for source in (train, test):
         _check_labels(source, names, several)
+    if train.labels().ndim != test.labels().ndim:
+        one, more = (train, test) if train.labels().ndim == 1 else (test, train)
+        raise UsageError(f"the images of {one.name} have one label each, those of {more.name} several; choose one kind")
     if _number_of_classes(train.labels()) < 2:
         raise UsageError(f"{train.name} has one class only, so there is nothing to tell apart; choose another data set")
     return names

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 from sslzoo.config import UsageError
 from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.average_precision import area, eleven_points
 from sslzoo.evaluations.labelled import Labelled, accuracy, balanced_accuracy, labelled_pair, recall_by_name
+from sslzoo.evaluations.precision_recall import area, eleven_points
 
 RULE = (
     "highest average precision, averaged over classes and folds of the training split and never the test split; "
@@ -48,7 +48,7 @@ class SVM(Evaluation):
     - labels of -1 (VOC's difficult) are left out when fitting too, where the paper's code takes them as absent;
     - the primal problem is solved, which converges in fewer steps, to the same solution.
 
-    Average precision is the area under the curve as that code takes it (``average_precision.area``), and beside it
+    Average precision is the area under the curve as that code takes it (``precision_recall.area``), and beside it
     VOC 2007's own of eleven points, each averaged over the classes that occur in ``test``. Of images with one label
     each there is the accuracy too, of the class whose SVM is the surest. A class that ``train`` lacks counts as 0.
     """
