@@ -117,29 +117,31 @@ def fit(encoder: nn.Module, source: Source, targets: Tensor, classes: int, recip
         UserError: if it never was, or more than 1 % of the samples cannot be read.
     """
     device = next(encoder.parameters()).device
-    model = Classifier(copy.deepcopy(encoder), classes).to(device, memory_format=torch.channels_last).train()
-    model.requires_grad_(True)
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0, {"head.": recipe.head_scale}), lr=recipe.lr)
     batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device)
-    targets, total = targets.to(device), recipe.epochs * batches.order.steps_per_epoch
-    half = best_precision(device) == "bf16"
     with _repeatable(device):
-        step = 0
-        for epoch in range(recipe.epochs):
-            for batch in batches.of(epoch):
-                set_rate(optimizer, recipe.lr * rate_factor(step, total, warmup_steps=WARMUP * total))
-                with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    logits = model(batch["image"])
-                loss = F.cross_entropy(logits.float(), targets[batch["index"].to(device)])
-                if not step and not loss.isfinite():
-                    raise UserError(f"the encoder's features of {source.name} are not finite, so it has diverged")
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                step += 1
-            if not loss.isfinite():
-                raise Diverged(f"fine-tuning with --lrs {recipe.lr:g} diverged in epoch {epoch + 1}; choose lower ones")
+        model = Classifier(copy.deepcopy(encoder), classes).to(device, memory_format=torch.channels_last)
+        _train(model.requires_grad_(True).train(), batches, targets.to(device), recipe)
     return model
+
+
+def _train(model: Classifier, batches: _Batches, targets: Tensor, recipe: Recipe) -> None:
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0, {"head.": recipe.head_scale}), lr=recipe.lr)
+    total, step, device = recipe.epochs * batches.order.steps_per_epoch, 0, targets.device
+    half = best_precision(device) == "bf16"
+    for epoch in range(recipe.epochs):
+        for batch in batches.of(epoch):
+            set_rate(optimizer, recipe.lr * rate_factor(step, total, warmup_steps=WARMUP * total))
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
+                logits = model(batch["image"])
+            loss = F.cross_entropy(logits.float(), targets[batch["index"].to(device)])
+            if not step and not loss.isfinite():
+                raise UserError(f"the encoder's features of {batches.name} are not finite, so it has diverged")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            step += 1
+        if not loss.isfinite():
+            raise Diverged(f"fine-tuning with --lrs {recipe.lr:g} diverged in epoch {epoch + 1}; choose lower ones")
 
 
 class _Batches:
@@ -147,6 +149,7 @@ class _Batches:
 
     def __init__(self, source: Source, spec: InputSpec, batch_size: int, device: torch.device) -> None:
         self.order = KeyedOrder(len(source), min(batch_size, len(source)))
+        self.name = source.name
         self._views, self._device = RandomCrops(spec), device
         self._tally = UnreadableTally(source.name, len(source))
         self._loader = train_loader(
