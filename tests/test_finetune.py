@@ -21,7 +21,7 @@ from sslzoo.views import Sample
 TRAIN = TinySource(60)
 TEST = TinySource(30, "tiny[test]", seed=1)
 SHORT: dict[str, Any] = {"epochs": 4, "batch_size": 16, "lrs": (1e-3,)}
-RECIPE = Recipe(lr=1e-3, head_scale=10.0, epochs=2, batch_size=16)
+RECIPE = Recipe(lr=1e-3, head_lr=1e-2, epochs=2, batch_size=16)
 
 
 def encoder_of(architecture: str = "test_resnet") -> nn.Module:
@@ -63,7 +63,7 @@ def test_all_of_the_network_is_trained_and_the_classifier_faster() -> None:
     was = dict(encoder.named_parameters())
     moved = {name: (value - was[name]).abs().max().item() for name, value in model.encoder.named_parameters()}
     assert all(moved.values()), "every parameter, though the encoder was given frozen"
-    slow = fit(encoder, TRAIN, TRAIN.labels(), 3, Recipe(1e-3, 0.1, 2, 16))
+    slow = fit(encoder, TRAIN, TRAIN.labels(), 3, Recipe(1e-3, 1e-4, 2, 16))
     assert model.head.weight.abs().mean() > 10 * slow.head.weight.abs().mean()
 
 
@@ -96,7 +96,7 @@ def test_few_labels_have_more_epochs_and_the_middle_rate(monkeypatch: pytest.Mon
     ((part, targets, recipe),) = calls
     assert len(part) == 15 and targets.bincount().tolist() == [5, 5, 5]
     assert torch.equal(targets, TRAIN.labels()[part.index])
-    assert recipe == Recipe(lr=3e-4, head_scale=10.0, epochs=4, batch_size=16)
+    assert recipe == Recipe(lr=3e-4, head_lr=1e-2, epochs=4, batch_size=16)
     assert result.selected == {"lr": 3e-4, "rule": finetune.FIXED}
     assert result.details["labels"] == 15 and result.details["recipe"]["epochs"] == 4
 
@@ -154,7 +154,7 @@ def test_a_class_that_train_lacks_is_missed_and_so_small_pictures_are_enlarged()
         ({"percent": float("nan")}, "percent"),
         ({"lrs": ()}, "lrs"),
         ({"lrs": (0.0,)}, "lrs"),
-        ({"head_scale": 0.0}, "head_scale"),
+        ({"head_lr": 0.0}, "head_lr"),
         ({"epochs": 0}, "epochs"),
         ({"batch_size": 1}, "batch size"),
         ({"validation": 1.0}, "validation share"),

@@ -42,8 +42,8 @@ class Recipe:
 
     lr: float
     """AdamW's peak rate for the encoder."""
-    head_scale: float
-    """How many times that is the classifier's."""
+    head_lr: float
+    """The classifier's."""
     epochs: int
     batch_size: int
     """At most; fewer samples are one batch."""
@@ -119,13 +119,13 @@ def fit(encoder: nn.Module, source: Source, targets: Tensor, classes: int, recip
     device = next(encoder.parameters()).device
     batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device)
     with _repeatable(device):
-        model = Classifier(copy.deepcopy(encoder), classes).to(device, memory_format=torch.channels_last)
+        model = Classifier(copy.deepcopy(encoder), classes).to(device).to(memory_format=torch.channels_last)
         _train(model.requires_grad_(True).train(), batches, targets.to(device), recipe)
     return model
 
 
 def _train(model: Classifier, batches: _Batches, targets: Tensor, recipe: Recipe) -> None:
-    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0, {"head.": recipe.head_scale}), lr=recipe.lr)
+    optimizer = torch.optim.AdamW(parameter_groups(model, 0.0, {"head.": recipe.head_lr / recipe.lr}), lr=recipe.lr)
     total, step, device = recipe.epochs * batches.order.steps_per_epoch, 0, targets.device
     half = best_precision(device) == "bf16"
     for epoch in range(recipe.epochs):
