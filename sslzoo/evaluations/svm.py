@@ -3,15 +3,14 @@ and Benchmarking Self-Supervised Visual Representation Learning, ICCV 2019, sect
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import cross_val_score
+from sklearn.metrics import average_precision_score
+from sklearn.model_selection import StratifiedKFold
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -118,13 +117,14 @@ def cross_validated(rows: NDArray, truth: NDArray, strength: float, folds: int) 
 
     It is scikit-learn's ``average_precision_score``, as in the paper's code.
     """
-
-    def of_class(k: int) -> float:
-        counted = truth[:, k] >= 0
-        scoring = {"cv": folds, "scoring": "average_precision"}
-        return cross_val_score(_svm(strength), rows[counted], truth[counted, k], **scoring).mean()
-
-    return float(np.mean(_side_by_side(of_class, [k for k in range(truth.shape[1]) if _rarer(truth, k) >= folds])))
+    found = []
+    for k in range(truth.shape[1]):
+        if _rarer(truth, k) >= folds:
+            own, known = _counted(rows, truth, k)
+            for kept, held in StratifiedKFold(folds).split(own, known):
+                decided = _svm(strength).fit(own[kept], known[kept]).decision_function(own[held])
+                found.append(average_precision_score(known[held], decided))
+    return float(np.mean(found))
 
 
 def decisions(rows: NDArray, truth: NDArray, strength: float, asked: NDArray) -> NDArray:
@@ -132,14 +132,10 @@ def decisions(rows: NDArray, truth: NDArray, strength: float, asked: NDArray) ->
 
     Minus infinity for a class that no row has, or every row.
     """
-
-    def of_class(k: int) -> NDArray:
-        counted = truth[:, k] >= 0
-        return _svm(strength).fit(rows[counted], truth[counted, k]).decision_function(asked)
-
-    learnable = [k for k in range(truth.shape[1]) if _rarer(truth, k)]
     scores = np.full((len(asked), truth.shape[1]), -np.inf)
-    scores[:, learnable] = np.stack(_side_by_side(of_class, learnable), axis=1)
+    for k in range(truth.shape[1]):
+        if _rarer(truth, k):
+            scores[:, k] = _svm(strength).fit(*_counted(rows, truth, k)).decision_function(asked)
     return scores
 
 
@@ -148,10 +144,10 @@ def _svm(strength: float) -> LinearSVC:
     return LinearSVC(C=strength, class_weight={0: 1, 1: 2}, dual=False, max_iter=2000, random_state=0)
 
 
-def _side_by_side(of_class: Callable[[int], Any], classes: list[int]) -> list[Any]:
-    """In as many threads as torch has: liblinear holds no lock while it solves."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(of_class, classes))
+def _counted(rows: NDArray, truth: NDArray, k: int) -> tuple[NDArray, NDArray]:
+    """The rows of which it is known whether they have the class, and whether they do."""
+    counted = truth[:, k] >= 0
+    return rows[counted], truth[counted, k]
 
 
 def _rarer(truth: NDArray, k: int) -> int:
@@ -200,15 +196,12 @@ def _metrics(scores: NDArray, test: Labelled) -> dict[str, float]:
 
 def _precisions(scores: NDArray, test: Labelled) -> dict[int, tuple[float, float]]:
     """Both average precisions of each class that occurs; those of one that could not be learnt are 0."""
-    found = {}
-    for k, truth in enumerate(presence(test).T):
-        counted = truth >= 0
-        if not (truth == 1).any():
-            continue
-        if np.isneginf(scores[:, k]).all():
-            found[k] = (0.0, 0.0)
-        else:
-            found[k] = (area(truth[counted], scores[counted, k]), eleven_points(truth[counted], scores[counted, k]))
+    truth, found = presence(test), {}
+    for k in range(truth.shape[1]):
+        decided, known = _counted(scores[:, k], truth, k)
+        if known.any():
+            learnt = np.isfinite(decided).all()
+            found[k] = (area(known, decided), eleven_points(known, decided)) if learnt else (0.0, 0.0)
     return found
 
 
