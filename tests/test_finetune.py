@@ -16,6 +16,7 @@ from sslzoo.evaluations import classifier, finetune
 from sslzoo.evaluations.classifier import Classifier, Diverged, Part, Recipe, fit
 from sslzoo.evaluations.finetune import Finetune, FinetuneConfig
 from sslzoo.evaluations.holdout import labelled_share
+from sslzoo.testing import check_evaluation
 from sslzoo.views import Sample
 
 TRAIN = TinySource(60)
@@ -186,3 +187,8 @@ def test_crops_depend_on_the_sample_and_the_epoch_alone() -> None:
 
     assert crop(0, 1).shape == (1, 3, 32, 32) and crop(0, 1).dtype == torch.float32
     assert torch.equal(crop(0, 1), crop(0, 1)) and not torch.equal(crop(0, 1), crop(0, 2))
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_an_evaluation() -> None:
+    check_evaluation("finetune", epochs=1, percent=20.0, lrs=(1e-3,)).raise_for_failures()

@@ -17,6 +17,7 @@ from sslzoo.evaluations import retrieval
 from sslzoo.evaluations.retrieval import Retrieval, RetrievalConfig, rank
 from sslzoo.features import Features
 from sslzoo.report import evaluate
+from sslzoo.testing import check_evaluation
 
 
 def at_angles(*degrees: float) -> Tensor:
@@ -131,3 +132,8 @@ def test_colours_are_easy_and_only_the_test_split_is_looked_at() -> None:
     assert report.train is None and report.test["readable"] == 30
     assert report.metrics["recall_at_1"] > 0.9 and 0.3 < report.metrics["mean_average_precision_at_r"] <= 1
     assert report.baseline is not None and report.baseline["metrics"] == report.metrics, "the same weights"
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_an_evaluation() -> None:
+    check_evaluation("retrieval").raise_for_failures()

@@ -21,6 +21,7 @@ from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.precision_recall import area, eleven_points
 from sslzoo.evaluations.svm import SVM, SVMConfig
 from sslzoo.features import Features
+from sslzoo.testing import check_evaluation
 
 FEW = (0.1, 10.0)
 
@@ -235,3 +236,8 @@ def test_every_layer_of_an_encoder_is_fitted_and_twice_gives_the_same(architectu
     assert result.metrics["balanced_accuracy"] > 0.9 and result.metrics["mean_average_precision"] > 0.9, "easy colours"
     assert result == SVM(SVMConfig(strengths=FEW)).run(encoder, train, test)
     assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_it_keeps_the_promises_of_an_evaluation() -> None:
+    check_evaluation("svm", strengths=(1.0,), folds=2).raise_for_failures()

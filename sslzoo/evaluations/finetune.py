@@ -1,5 +1,5 @@
 """Fine-tuning: the whole encoder, with a linear classifier on top, on all labels or a few (Chen, Kornblith, Norouzi &
-Hinton, SimCLR, ICML 2020, appendix B.5; Grill et al., BYOL, NeurIPS 2020, appendix C.1)."""
+Hinton, SimCLR, ICML 2020; Grill et al., BYOL, NeurIPS 2020)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Retrieval: whether an image's nearest neighbours are of its class (Musgrave, Belongie & Lim, A Metric Learning
-Reality Check, ECCV 2020, section 3.2)."""
+Reality Check, ECCV 2020)."""
 
 from __future__ import annotations
 

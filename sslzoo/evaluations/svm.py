@@ -1,5 +1,5 @@
 """Linear support vector machines on frozen features, one class against the rest (Goyal, Mahajan, Gupta & Misra, Scaling
-and Benchmarking Self-Supervised Visual Representation Learning, ICCV 2019, section 6.1)."""
+and Benchmarking Self-Supervised Visual Representation Learning, ICCV 2019)."""
 
 from __future__ import annotations
 
