@@ -43,7 +43,7 @@ class SVM(Evaluation):
     paper's code an SVM has the squared hinge loss, and its class weighs twice as much as the rest. Three things differ:
 
     - one C is chosen for all classes of a layer, not one for each. With some thirty images of a class in a fold a
-      choice per class is noise: on cliparts it cost two points of average precision on the test split;
+      choice per class is noise: on cliparts it cost one to three points of average precision on the test split;
     - labels of -1 (VOC's difficult) are left out when fitting too, where the paper's code takes them as absent;
     - the primal problem is solved, which converges in fewer steps, to the same solution.
 
