@@ -60,13 +60,13 @@ def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Res
     return Resolved(
         device=device.type,
         processes=processes,
-        precision=_best_precision(device) if config.precision == "auto" else config.precision,
+        precision=best_precision(device) if config.precision == "auto" else config.precision,
         threads=config.threads or int(os.environ.get("OMP_NUM_THREADS", training)),
         workers=workers,
     )
 
 
-def _best_precision(device: torch.device) -> str:
+def best_precision(device: torch.device) -> str:
     """bf16 where the processor computes in it; emulated bf16 is slower than fp32."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"

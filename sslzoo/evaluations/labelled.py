@@ -18,24 +18,50 @@ class Labelled:
 
     features: Features
     labels: Tensor
-    """(N,) int64, positions in ``class_names``."""
+    """(N,) int64, positions in ``class_names``. Where several labels per image were asked for, and there are: (N, K)
+    int64, 1 where an image has a class, 0 where it lacks it, -1 where that is not to be counted."""
     class_names: tuple[str, ...]
 
 
-def labelled_pair(encoder: nn.Module, train: Source, test: Source, layers: bool = False) -> tuple[Labelled, Labelled]:
-    """Features and labels of both splits.
+def labelled_pair(
+    encoder: nn.Module, train: Source, test: Source, layers: bool = False, several: bool = False
+) -> tuple[Labelled, Labelled]:
+    """Features and labels of both splits; ``several`` labels per image are refused if they are not asked for.
 
     Raises:
-        UsageError: if a split has no labels or hides them, the two name their classes differently, or there are not at
-            least two classes to learn.
+        UsageError: as ``shared_classes`` does.
         UserError: if features are not finite.
     """
-    names = _class_names(train, test)
-    _check_labels(train, names)
-    _check_labels(test, names)
-    if len(train.labels().unique()) < 2:
-        raise UsageError(f"{train.name} has one class only, so there is nothing to tell apart; choose another data set")
+    names = shared_classes(train, test, several)
     return _labelled(encoder, train, names, layers), _labelled(encoder, test, names, layers)
+
+
+def labelled_split(encoder: nn.Module, source: Source) -> Labelled:
+    """Features and labels of one split.
+
+    Raises:
+        UsageError: if it has no labels or hides them, or there are not at least two classes.
+        UserError: if features are not finite.
+    """
+    return _labelled(encoder, source, shared_classes(source, source), layers=False)
+
+
+def shared_classes(train: Source, test: Source, several: bool = False) -> tuple[str, ...]:
+    """The names of the classes of both splits, whose labels are in order.
+
+    Raises:
+        UsageError: if a split has no labels or hides them, has several per image though not ``several`` may be, the
+            two name their classes differently, or there are not at least two classes to learn.
+    """
+    names = _class_names(train, test)
+    for source in (train, test):
+        _check_labels(source, names, several)
+    if train.labels().ndim != test.labels().ndim:
+        one, more = (train, test) if train.labels().ndim == 1 else (test, train)
+        raise UsageError(f"the images of {one.name} have one label each, those of {more.name} several; choose one kind")
+    if _number_of_classes(train.labels()) < 2:
+        raise UsageError(f"{train.name} has one class only, so there is nothing to tell apart; choose another data set")
+    return names
 
 
 def recalls(predicted: Tensor, labels: Tensor) -> dict[int, float]:
@@ -96,11 +122,33 @@ def _class_names(train: Source, test: Source) -> tuple[str, ...]:
         )
     if train.class_names:
         return train.class_names
-    return tuple(str(label) for label in range(1 + max(int(train.labels().max()), int(test.labels().max()))))
+    return tuple(str(label) for label in range(max(_number_of_labels(train), _number_of_labels(test))))
 
 
-def _check_labels(source: Source, names: tuple[str, ...]) -> None:
+def _number_of_labels(source: Source) -> int:
     labels = source.labels()
+    return labels.shape[1] if labels.ndim == 2 else 1 + int(labels.max())
+
+
+def _number_of_classes(labels: Tensor) -> int:
+    """Those that occur."""
+    return int((labels == 1).any(dim=0).sum()) if labels.ndim == 2 else len(labels.unique())
+
+
+def _check_labels(source: Source, names: tuple[str, ...], several: bool) -> None:
+    labels = source.labels()
+    if labels.ndim == 2:
+        if not several:
+            raise UsageError(
+                f"the images of {source.name} have several labels each, and this evaluation needs one; use svm"
+            )
+        wrong = labels[(labels < -1) | (labels > 1)]
+        if labels.shape[1] != len(names) or len(wrong):
+            raise UsageError(
+                f"the labels of {source.name} are broken: several per image are 1, 0 or -1 for each of its "
+                f"{len(names)} classes"
+            )
+        return
     wrong = labels[(labels < 0) | (labels >= len(names))]
     if len(wrong):
         raise UsageError(
