@@ -4,7 +4,7 @@ Region Proposal Networks, NeurIPS 2015), in torchvision's version."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Annotation, Source
 from sslzoo.encoders import InputSpec
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.annotated import Annotated, AnnotatedImages, same_names
+from sslzoo.evaluations.annotated import Annotated, AnnotatedImages, ignored, same_names
 from sslzoo.evaluations.average_precision import DETECTIONS, Detections, average_precision
 from sslzoo.evaluations.pyramid import COARSEST, FeatureMaps, Pyramid, anchor
 from sslzoo.evaluations.tuning import TuningConfig, checked, input_of, repeatable, stacked, tune, workers_for
@@ -171,8 +171,8 @@ def _found(
             found.append(detections)
             if len(shown) < SHOWN:
                 shown.append(_pictures(sample, detections))
-    if not any(len(cast(Tensor, each.boxes)) for each in drawn):
-        raise UserError(f"no image of {images.source.name} has a box, so there is nothing to find; choose another split")
+    if all(bool(ignored(each).all()) for each in drawn):
+        raise UserError(f"no image of {images.source.name} has a box to be found; choose another split")
     rows = [torch.stack(row) for row in zip(*shown, strict=True)]
     return drawn, found, {"drawn": rows[0], "found": rows[1]}
 

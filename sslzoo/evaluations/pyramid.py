@@ -35,13 +35,14 @@ class FeatureMaps(nn.Module):
         if not hasattr(encoder, "forward_intermediates"):
             raise UsageError(f"timm's {type(encoder).__name__} does not tell its feature maps; choose another encoder")
         self.encoder = deepcopy(encoder).requires_grad_(finetune).eval()
-        self.places = {}
         found = self._probe(spec)
-        for place, (_, high, wide) in enumerate(found):
-            stride = round(max(spec.size[1] / high, spec.size[2] / wide))
-            if min(high, wide) > 1 and stride <= COARSEST:
-                self.places[stride] = place  # a later one of the same stride is deeper
-        fine = {stride: place for stride, place in self.places.items() if stride >= finest} or self.places
+        strides = [round(max(spec.size[1] / high, spec.size[2] / wide)) for _, high, wide in found]
+        plain = len(set(strides)) == 1
+        fine = {  # of equal strides the last stays, which is the deepest
+            stride: place
+            for place, (stride, size) in enumerate(zip(strides, found, strict=True))
+            if (plain or finest <= stride <= COARSEST) and min(size[1:]) > 1
+        }
         if not fine:
             size = f"{spec.size[1]} x {spec.size[2]} px"
             raise UsageError(

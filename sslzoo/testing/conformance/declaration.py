@@ -24,7 +24,8 @@ def info_fault(kind: Any) -> str:
     read = read_info(EntryPoint(kind.info.name, f"{owner.__module__}:{owner.__qualname__}", ""))
     if read is None:
         return "info is not a literal in the class body, so sslzoo list cannot show it"
-    held = {name: value for name, value in asdict(kind.info).items() if name in read or name != "contract"}
+    unsaid = {field.name: field.default for field in fields(kind.info) if field.name not in read}
+    held = {name: value for name, value in asdict(kind.info).items() if name in read or value != unsaid[name]}
     different = [name for name, value in held.items() if read.get(name) != value]
     return f"the source does not tell the same {', '.join(different)} as the class holds" if different else ""
 
