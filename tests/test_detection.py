@@ -12,7 +12,7 @@ from squares import Squares
 from torch import Tensor, nn
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.encoders import create_encoder, spec_of
+from sslzoo.encoders import InputSpec, create_encoder
 from sslzoo.evaluation import Result
 from sslzoo.evaluations import detection
 from sslzoo.evaluations.annotated import Annotated
@@ -28,15 +28,14 @@ def run(encoder: nn.Module, train: Squares = TRAIN, test: Squares = TEST, **sett
     return Detection(DetectionConfig(**settings)).run(encoder, train, test)
 
 
-def encoder_of(architecture: str = "test_resnet", size: int = 64) -> nn.Module:
+def encoder_of(architecture: str = "test_resnet", size: int = 32) -> nn.Module:
     return create_encoder(architecture, size, seed=0).eval()
 
 
 def pyramid_of(architecture: str, size: int, own: int = 64, **arguments: Any) -> tuple[Pyramid, list[Tensor]]:
     encoder = create_encoder(architecture, own, args=[f"{k}={v}" for k, v in arguments.items()], seed=0)
-    spec = spec_of(encoder).input.square(size)
-    pyramid = Pyramid(FeatureMaps(encoder, spec, 4, False), size, 8)
-    return pyramid, list(pyramid(torch.zeros(1, 3, size, size)).values())
+    pyramid = Pyramid(FeatureMaps(encoder, size, 4, False), 8)
+    return pyramid, list(pyramid(torch.zeros(1, *pyramid.maps.spec.size)).values())
 
 
 @pytest.mark.parametrize("architecture", ["test_resnet", "test_convnext", "test_vit"])
@@ -47,6 +46,12 @@ def test_levels_halve_from_stride_four_as_far_as_anchors_fit(architecture: str, 
     assert [tuple(level.shape) for level in levels] == [
         (1, 8, -(-size // stride), -(-size // stride)) for stride in strides
     ]
+
+
+def test_the_usual_size_is_twice_the_encoders_own_if_it_takes_that() -> None:
+    assert pyramid_of("test_resnet", 0, 64)[0].maps.spec.size == (3, 128, 128)
+    fixed, _ = pyramid_of("vit_tiny_patch16_224", 0, 64)
+    assert fixed.maps.spec.size == (3, 64, 64) and fixed.maps.spec.mean == InputSpec.square(64).mean
 
 
 def test_patches_of_fourteen_pixels_are_resized_to_levels_that_halve() -> None:

@@ -30,7 +30,7 @@ def run(encoder: nn.Module, train: Squares = TRAIN, test: Squares = TEST, **sett
     return Segmentation(SegmentationConfig(**settings)).run(encoder, train, test)
 
 
-def encoder_of(architecture: str = "test_resnet", size: int = 64) -> nn.Module:
+def encoder_of(architecture: str = "test_resnet", size: int = 32) -> nn.Module:
     return create_encoder(architecture, size, seed=0).eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -51,9 +52,8 @@ class Annotated:
         """(H, W) int64 in pixels of ``image``, each the nearest of the mask that was drawn; 255 outside the picture."""
         drawn = cast(Tensor, self.annotation.mask)
         fitted = torch.full(self.image.shape[1:], IGNORED, dtype=torch.int64)
-        fitted[: self.filled[0], : self.filled[1]] = F.interpolate(drawn[None, None], self.filled, mode="nearest-exact")[
-            0, 0
-        ]
+        high, wide = self.filled
+        fitted[:high, :wide] = F.interpolate(drawn[None, None], self.filled, mode="nearest-exact")[0, 0]
         return fitted
 
     def boxes(self) -> tuple[Tensor, Tensor]:
@@ -121,6 +121,11 @@ def same_names(train: Source, test: Source, part: str) -> tuple[str, ...]:
             f"{train.name} and {test.name} do not have the same classes: {reason}; choose splits of one data set"
         )
     return names[0]
+
+
+def by_name(names: Sequence[str], values: Tensor) -> dict[str, float]:
+    """``values`` (K,) by the names of the classes, without those that are NaN."""
+    return {name: value for name, value in zip(names, values.tolist(), strict=True) if not math.isnan(value)}
 
 
 def _without(source: Source, part: str) -> UsageError:

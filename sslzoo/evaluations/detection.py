@@ -1,5 +1,5 @@
-"""Object detection: Faster R-CNN on an encoder's maps (Ren et al., Faster R-CNN: Towards Real-Time Object Detection with
-Region Proposal Networks, NeurIPS 2015), in torchvision's version."""
+"""Object detection: torchvision's Faster R-CNN on an encoder's maps (Ren et al., Faster R-CNN: Towards Real-Time Object
+Detection with Region Proposal Networks, NeurIPS 2015)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Annotation, Source
 from sslzoo.encoders import InputSpec
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.annotated import Annotated, AnnotatedImages, ignored, same_names
+from sslzoo.evaluations.annotated import Annotated, AnnotatedImages, by_name, ignored, same_names
 from sslzoo.evaluations.average_precision import DETECTIONS, Detections, average_precision
 from sslzoo.evaluations.pyramid import COARSEST, FeatureMaps, Pyramid, anchor
-from sslzoo.evaluations.tuning import TuningConfig, checked, input_of, repeatable, stacked, tune, workers_for
+from sslzoo.evaluations.tuning import TuningConfig, checked, repeatable, stacked, tune, workers_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,10 +49,10 @@ class DetectionConfig(TuningConfig):
 class Detection(Evaluation):
     """Where objects are, and of which class, by Faster R-CNN on the frozen or fine-tuned encoder.
 
-    ``Pyramid`` says how levels are made of a convnet's or a transformer's maps. Anchors are RetinaNet's: on the level of
-    stride s their sides are 4, 5 and 6.3 s, in three aspects each (Lin et al., Focal Loss for Dense Object Detection,
-    ICCV 2017, section 4); Faster R-CNN's own, of 8 s, would be too large for small images. Heads are narrower than
-    torchvision's by default, to be trained on a CPU.
+    ``Pyramid`` says how levels are made of a convnet's or a transformer's maps. Anchors are RetinaNet's: on the level
+    of stride s their sides are 4, 5 and 6.3 s, in three aspects each (Lin et al., Focal Loss for Dense Object
+    Detection, ICCV 2017, section 4); Faster R-CNN's own, of 8 s, would be too large for small images. Heads are
+    narrower than torchvision's by default, to be trained on a CPU.
 
     Images are fitted into the input size whole, and normalised as the encoder wants it. Ignored boxes are left out of
     training. ``ap50``, ``ap`` and ``ap75`` are COCO's, ``voc07_map`` is PASCAL VOC's over eleven recalls, all of them
@@ -80,12 +80,14 @@ class Detection(Evaluation):
         if min(config.channels, config.hidden, config.proposals, config.sampled) < 1:
             raise UsageError("channels, hidden, proposals and sampled must be at least 1")
         names = same_names(train, test, "boxes")
-        device, spec = next(encoder.parameters()).device, input_of(encoder, config)
-        _check_size(spec)
-        fitted, scored = (AnnotatedImages(source, spec, "boxes", workers_for(device)) for source in (train, test))
+        device, maps = (
+            next(encoder.parameters()).device,
+            FeatureMaps(encoder, config.image_size, FINEST, config.finetune),
+        )
+        _check_size(maps.spec)
+        fitted, scored = (AnnotatedImages(source, maps.spec, "boxes", workers_for(device)) for source in (train, test))
         with repeatable(device):
-            maps = FeatureMaps(encoder, spec, FINEST, config.finetune)
-            model = detector(Pyramid(maps, max(spec.size[1:]), config.channels), spec, len(names), config).to(device)
+            model = detector(Pyramid(maps, config.channels), len(names), config).to(device)
             losses = tune(model.train(), fitted, config, lambda *step: _loss(model, *step), "backbone.maps")
         drawn, found, shown = _found(model.eval(), scored, config.batch_size)
         return _result(drawn, found, names, losses, model.backbone, fitted, scored, shown)
@@ -101,8 +103,9 @@ class Detection(Evaluation):
         return {"detection": illustration_sheet(rows, "Detection: where objects are, and what they are", caption)}
 
 
-def detector(pyramid: Pyramid, spec: InputSpec, classes: int, config: DetectionConfig) -> FasterRCNN:
-    """Torchvision's Faster R-CNN for images in [0, 1] that have the size of ``spec``; its class 0 is background."""
+def detector(pyramid: Pyramid, classes: int, config: DetectionConfig) -> FasterRCNN:
+    """Torchvision's Faster R-CNN for images in [0, 1] of the pyramid's input size; its class 0 is background."""
+    spec = pyramid.maps.spec
     height, width = spec.size[1:]
     sizes = tuple(tuple(round(anchor(stride) * 2 ** (octave / 3)) for octave in range(3)) for stride in pyramid.strides)
     pooled = [str(place) for place, stride in enumerate(pyramid.strides) if stride <= COARSEST]
@@ -215,8 +218,8 @@ def _result(
             "voc07_map": precision.voc07.nanmean().item(),
         },
         details={
-            "ap50": {name: value for name, value in zip(names, precision.coco50.tolist(), strict=True) if value == value},
-            "ap": {name: value for name, value in zip(names, precision.coco.tolist(), strict=True) if value == value},
+            "ap50": by_name(names, precision.coco50),
+            "ap": by_name(names, precision.coco),
             "loss": losses,
             "strides": pyramid.strides,
             "readable": {"train": len(train.readable), "test": len(test.readable)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from copy import deepcopy
+from dataclasses import replace
 
 import torch
 from timm.layers import LayerNorm2d
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.encoders import InputSpec
+from sslzoo.encoders import InputSpec, spec_of
 
 COARSEST = 32
 
@@ -24,8 +25,8 @@ class FeatureMaps(nn.Module):
     batch statistics are those of its pretraining, whether it is trained on or not.
     """
 
-    def __init__(self, encoder: nn.Module, spec: InputSpec, finest: int, finetune: bool) -> None:
-        """``spec`` says which images are to come.
+    def __init__(self, encoder: nn.Module, image_size: int, finest: int, finetune: bool) -> None:
+        """``image_size`` is the side of the images to come, in pixels; 0 doubles the encoder's own if it takes that.
 
         Raises:
             UsageError: if the encoder does not tell its maps, cannot take images of this size, or makes nothing but a
@@ -35,21 +36,21 @@ class FeatureMaps(nn.Module):
         if not hasattr(encoder, "forward_intermediates"):
             raise UsageError(f"timm's {type(encoder).__name__} does not tell its feature maps; choose another encoder")
         self.encoder = deepcopy(encoder).requires_grad_(finetune).eval()
-        found = self._probe(spec)
-        strides = [round(max(spec.size[1] / high, spec.size[2] / wide)) for _, high, wide in found]
+        self.spec, found = self._sized(image_size)
+        _, height, width = self.spec.size
+        strides = [round(max(height / high, width / wide)) for _, high, wide in found]
         plain = len(set(strides)) == 1
-        fine = {  # of equal strides the last stays, which is the deepest
+        places = {  # of equal strides the last stays, which is the deepest
             stride: place
             for place, (stride, size) in enumerate(zip(strides, found, strict=True))
             if (plain or finest <= stride <= COARSEST) and min(size[1:]) > 1
         }
-        if not fine:
-            size = f"{spec.size[1]} x {spec.size[2]} px"
+        if not places:
             raise UsageError(
-                f"the encoder makes maps of {found[-1][1]} x {found[-1][2]} of images of {size}, so there is no place "
-                f"in them; choose a larger --image-size"
+                f"the encoder makes maps of {found[-1][1]} x {found[-1][2]} of images of {height} x {width} px, so "
+                f"there is no place in them; choose a larger --image-size"
             )
-        self.places = dict(sorted(fine.items()))
+        self.places = dict(sorted(places.items()))
         self.channels = [found[place][0] for place in self.places.values()]
 
     @property
@@ -76,8 +77,19 @@ class FeatureMaps(nn.Module):
             )
         return maps
 
+    def _sized(self, image_size: int) -> tuple[InputSpec, list[torch.Size]]:
+        """What images are like, and (C, h, w) of all maps that are made of them."""
+        own = spec_of(self.encoder).input
+        if image_size:
+            spec = replace(own, size=(own.size[0], image_size, image_size))
+            return spec, self._probe(spec)
+        larger = replace(own, size=(own.size[0], 2 * own.size[1], 2 * own.size[2]))
+        try:
+            return larger, self._probe(larger)
+        except UsageError:  # most transformers have positions of one size only
+            return own, self._probe(own)
+
     def _probe(self, spec: InputSpec) -> list[torch.Size]:
-        """(C, h, w) of all maps."""
         zeros = torch.zeros(1, *spec.size, device=next(self.encoder.parameters()).device)
         try:
             with torch.no_grad():
@@ -99,8 +111,8 @@ class Pyramid(nn.Module):
     Exploring Plain Vision Transformer Backbones for Object Detection, ECCV 2022, section 3).
     """
 
-    def __init__(self, maps: FeatureMaps, size: int, out_channels: int) -> None:
-        """``size`` is the images' longer side; levels whose ``anchor`` would not lie inside are left out."""
+    def __init__(self, maps: FeatureMaps, out_channels: int) -> None:
+        """Levels whose smallest ``anchor`` is as large as the images are left out."""
         super().__init__()
         self.maps, self.out_channels = maps, out_channels
         several = len(maps.strides) > 1
@@ -111,7 +123,7 @@ class Pyramid(nn.Module):
         )
         strides = maps.strides if several else list(SimplePyramid.STRIDES)
         strides = [*strides, 2 * strides[-1]]
-        self.strides = [stride for stride in strides if anchor(stride) < size] or strides[:1]
+        self.strides = [stride for stride in strides if anchor(stride) < max(maps.spec.size[1:])] or strides[:1]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Normalised images (B, C, H, W) to (B, ``out_channels``, H / stride, W / stride) by the stride's place."""

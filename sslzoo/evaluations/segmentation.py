@@ -1,5 +1,5 @@
-"""Semantic segmentation: a fully convolutional head on an encoder's maps (Long, Shelhamer & Darrell, Fully Convolutional
-Networks for Semantic Segmentation, CVPR 2015)."""
+"""Semantic segmentation: a fully convolutional head on an encoder's maps (Long, Shelhamer & Darrell, Fully
+Convolutional Networks for Semantic Segmentation, CVPR 2015)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from torch.nn import functional as F
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
-from sslzoo.encoders import InputSpec
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.annotated import IGNORED, Annotated, AnnotatedImages, same_names
+from sslzoo.evaluations.annotated import IGNORED, Annotated, AnnotatedImages, by_name, same_names
 from sslzoo.evaluations.pyramid import FeatureMaps
 from sslzoo.evaluations.tuning import (
     TuningConfig,
     checked,
-    input_of,
     repeatable,
     stacked,
     tune,
@@ -48,8 +46,8 @@ class Segmentation(Evaluation):
     """The class of every pixel, by a small head on the frozen or fine-tuned encoder.
 
     The head is MMSegmentation's ``FCNHead`` (two 3 x 3 convolutions with batch norm and ReLU, then a 1 x 1 classifier)
-    on ``resize_concat`` inputs: the encoder's last map at each of the strides 8, 16 and 32, or its token map, resized to
-    the finest. A batch norm stands before it, as in DINOv2's, so that one learning rate suits encoders of any scale.
+    on ``resize_concat`` inputs: the encoder's last map at each of the strides 8, 16 and 32, or its token map, resized
+    to the finest. A batch norm stands before it, as in DINOv2's, so that one learning rate suits encoders of any scale.
 
     Images are fitted into the input size whole. Logits are resized bilinearly to the size of the image, where the loss
     (cross-entropy) is taken at the input's size and scores at the mask's own. ``mean_iou`` is over the classes that
@@ -79,11 +77,13 @@ class Segmentation(Evaluation):
         names = same_names(train, test, "mask")
         if len(names) < 2:
             raise UsageError(f"the masks of {train.name} have one class only, so there is nothing to tell apart")
-        device, spec = next(encoder.parameters()).device, input_of(encoder, config)
-        fitted, scored = (AnnotatedImages(source, spec, "mask", workers_for(device)) for source in (train, test))
+        device, maps = (
+            next(encoder.parameters()).device,
+            FeatureMaps(encoder, config.image_size, FINEST, config.finetune),
+        )
+        fitted, scored = (AnnotatedImages(source, maps.spec, "mask", workers_for(device)) for source in (train, test))
         with repeatable(device):
-            maps = FeatureMaps(encoder, spec, FINEST, config.finetune)
-            model = FullyConvolutional(maps, spec, len(names), config).to(device)
+            model = FullyConvolutional(maps, len(names), config).to(device)
             losses = tune(model.train(), fitted, config, model.loss, "maps.encoder")
         confusion, shown = _scored(model.eval(), scored, len(names), config.batch_size)
         return _result(confusion, names, losses, maps, fitted, scored, shown)
@@ -103,9 +103,9 @@ class Segmentation(Evaluation):
 class FullyConvolutional(nn.Module):
     """Images in [0, 1] (B, C, H, W) to logits (B, K, h, w) at the stride of the finest map."""
 
-    def __init__(self, maps: FeatureMaps, spec: InputSpec, classes: int, config: SegmentationConfig) -> None:
+    def __init__(self, maps: FeatureMaps, classes: int, config: SegmentationConfig) -> None:
         super().__init__()
-        self.maps, self.spec = maps, spec
+        self.maps = maps
         channels = sum(maps.channels)
         layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
         for _ in range(config.convolutions):
@@ -118,7 +118,7 @@ class FullyConvolutional(nn.Module):
         self.head = nn.Sequential(*layers, nn.Conv2d(channels, classes, kernel_size=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.maps(normalize(images, self.spec.mean, self.spec.std))
+        maps = self.maps(normalize(images, self.maps.spec.mean, self.maps.spec.std))
         finest = maps[0].shape[2:]
         return self.head(torch.cat([F.interpolate(each, finest, mode="bilinear") for each in maps], dim=1))
 
@@ -201,7 +201,7 @@ def _result(
             "pixel_accuracy": (confusion.diagonal().sum().double() / confusion.sum()).item(),
         },
         details={
-            "iou": {name: share for name, share in zip(names, shares.tolist(), strict=True) if share == share},
+            "iou": by_name(names, shares),
             "loss": losses,
             "strides": maps.strides,
             "readable": {"train": len(train.readable), "test": len(test.readable)},

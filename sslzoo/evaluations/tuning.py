@@ -6,13 +6,12 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.evaluations.annotated import Annotated, AnnotatedImages
 from sslzoo.nn.schedules import rate_factor
 from sslzoo.optimizers import parameter_groups, set_rate
@@ -32,7 +31,7 @@ class TuningConfig:
     finetune: bool = False
     """Train the encoder too, on a copy of it; batch statistics stay those of its pretraining."""
     image_size: int = 0
-    """Pixels of the side of the square that images are fitted into; 0 takes the encoder's own size."""
+    """Pixels of the side of the square that images are fitted into; 0 doubles the encoder's own if it takes that."""
     epochs: int = 10
     """Passes over the training split."""
     batch_size: int = 16
@@ -55,14 +54,6 @@ def checked(config: TuningConfig) -> None:
             raise UsageError(f"{name} must be above 0, not {getattr(config, name)}")
     if config.image_size < 0 or config.weight_decay < 0:
         raise UsageError("image_size and weight_decay must not be below 0")
-
-
-def input_of(encoder: nn.Module, config: TuningConfig) -> InputSpec:
-    """The encoder's own, at the size that is asked for."""
-    spec = spec_of(encoder).input
-    if not config.image_size:
-        return spec
-    return replace(spec, size=(spec.size[0], config.image_size, config.image_size))
 
 
 def workers_for(device: torch.device) -> int:
