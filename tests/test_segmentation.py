@@ -14,6 +14,8 @@ from torch import nn
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder
 from sslzoo.evaluation import Result
+from sslzoo.evaluations import pyramid
+from sslzoo.evaluations.pyramid import FeatureMaps
 from sslzoo.evaluations.segmentation import (
     Segmentation,
     SegmentationConfig,
@@ -61,6 +63,22 @@ def test_fine_tuning_trains_a_copy_and_frozen_maps_stay() -> None:
     assert frozen.details["loss"] != tuned.details["loss"]
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert encoder.training and all(each.requires_grad and each.grad is None for each in encoder.parameters())
+
+
+def test_maps_that_are_kept_are_those_that_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four epochs with two ways round an image is seen twice at most."""
+    passes = []
+    forward = FeatureMaps.forward
+    monkeypatch.setattr(
+        FeatureMaps, "forward", lambda maps, images: passes.append(len(images)) or forward(maps, images)
+    )
+    kept = run(encoder_of(), **{**FAST, "epochs": 4})
+    assert sum(passes) <= 2 * len(TRAIN) + len(TEST)
+    monkeypatch.setattr(pyramid, "_KEPT", 0)
+    passes.clear()
+    computed = run(encoder_of(), **{**FAST, "epochs": 4})
+    assert sum(passes) == 4 * len(TRAIN) + len(TEST)
+    assert kept.details["loss"] == pytest.approx(computed.details["loss"], rel=1e-4)
 
 
 def test_scores_are_taken_at_the_masks_own_size() -> None:

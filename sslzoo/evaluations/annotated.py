@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,6 +20,7 @@ from sslzoo.data.source import Annotation, Source, Unreadable
 from sslzoo.data.tally import UnreadableTally
 from sslzoo.encoders import InputSpec
 from sslzoo.views import Batch
+from sslzoo.views.color import to_float
 from sslzoo.views.crop import Interpolation, Size, image_sizes, resized_crop
 
 IGNORED = 255
@@ -104,6 +106,14 @@ class AnnotatedImages:
                 yield batch["samples"]
 
 
+def stacked(samples: list[Annotated], device: torch.device, mirrored: Tensor | None = None) -> Tensor:
+    """(B, C, H, W) images in [0, 1], not normalised; ``mirrored`` (B,) bool says which are turned round."""
+    images = torch.stack([sample.image for sample in samples])
+    if mirrored is not None:
+        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    return to_float(images.to(device, non_blocking=True))
+
+
 def same_names(train: Source, test: Source, part: str) -> tuple[str, ...]:
     """The class names of both splits' ``part``, mask or boxes.
 
@@ -126,6 +136,13 @@ def same_names(train: Source, test: Source, part: str) -> tuple[str, ...]:
 def by_name(names: Sequence[str], values: Tensor) -> dict[str, float]:
     """``values`` (K,) by the names of the classes, without those that are NaN."""
     return {name: value for name, value in zip(names, values.tolist(), strict=True) if not math.isnan(value)}
+
+
+def class_colors(classes: int) -> Tensor:
+    """(K, 3) in [0, 1]: twenty colours, taken round."""
+    from matplotlib import colormaps
+
+    return torch.tensor(colormaps["tab20"](np.arange(classes) % 20)[:, :3], dtype=torch.float32)
 
 
 def _without(source: Source, part: str) -> UsageError:

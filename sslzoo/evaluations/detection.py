@@ -18,10 +18,18 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Annotation, Source
 from sslzoo.encoders import InputSpec
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.annotated import Annotated, AnnotatedImages, by_name, ignored, same_names
+from sslzoo.evaluations.annotated import (
+    Annotated,
+    AnnotatedImages,
+    by_name,
+    class_colors,
+    ignored,
+    same_names,
+    stacked,
+)
 from sslzoo.evaluations.average_precision import DETECTIONS, Detections, average_precision
 from sslzoo.evaluations.pyramid import COARSEST, FeatureMaps, Pyramid, anchor
-from sslzoo.evaluations.tuning import TuningConfig, checked, repeatable, stacked, tune, workers_for
+from sslzoo.evaluations.tuning import TuningConfig, checked, repeatable, tune, workers_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -188,13 +196,11 @@ def _pictures(sample: Annotated, found: Detections) -> tuple[Tensor, Tensor]:
 
 
 def _boxed(sample: Annotated, boxes: Tensor, labels: Tensor) -> Tensor:
-    from matplotlib import colormaps
-
-    palette = [tuple(round(255 * value) for value in color) for color in colormaps["tab20"].colors]
     image = sample.image if len(sample.image) == 3 else sample.image[:1].expand(3, -1, -1)
     image = image.repeat_interleave(ENLARGED, 1).repeat_interleave(ENLARGED, 2)
     if len(boxes):
-        colors = [palette[label % len(palette)] for label in labels.tolist()]
+        palette = (class_colors(int(labels.max()) + 1) * 255).round().int().tolist()
+        colors = [tuple(palette[label]) for label in labels.tolist()]
         image = draw_bounding_boxes(image, boxes * ENLARGED, colors=colors, width=3)
     return image / 255
 

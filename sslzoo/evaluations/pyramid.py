@@ -14,8 +14,12 @@ from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastL
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import InputSpec, spec_of
+from sslzoo.evaluations.annotated import Annotated, stacked
+from sslzoo.views.color import normalize
 
 COARSEST = 32
+_KEPT = 2**30
+"""Bytes of a frozen encoder's maps that are not computed again."""
 
 
 class FeatureMaps(nn.Module):
@@ -52,6 +56,8 @@ class FeatureMaps(nn.Module):
             )
         self.places = dict(sorted(places.items()))
         self.channels = [found[place][0] for place in self.places.values()]
+        self._kept: dict[tuple[int, bool], list[Tensor]] = {}
+        self._room = _KEPT
 
     @property
     def strides(self) -> list[int]:
@@ -76,6 +82,29 @@ class FeatureMaps(nn.Module):
                 "with a lower rate"
             )
         return maps
+
+    def of(self, samples: list[Annotated], mirrored: Tensor) -> list[Tensor]:
+        """The maps of training samples, of which ``mirrored`` (B,) are turned round.
+
+        Those of a frozen encoder are kept for the next epoch, as far as ``_KEPT`` allows.
+        """
+        keys = list(zip((sample.index for sample in samples), mirrored.tolist(), strict=True))
+        new = [place for place, key in enumerate(keys) if key not in self._kept]
+        computed: dict[tuple[int, bool], list[Tensor]] = {}
+        if new:
+            device = next(self.encoder.parameters()).device
+            images = stacked([samples[place] for place in new], device, mirrored[new])
+            maps = self(normalize(images, self.spec.mean, self.spec.std, inplace=True))
+            computed = {keys[place]: [each[row] for each in maps] for row, place in enumerate(new)}
+            if not maps[0].requires_grad:
+                self._keep(computed)
+        return [torch.stack(level) for level in zip(*(self._kept.get(k) or computed[k] for k in keys), strict=True)]
+
+    def _keep(self, computed: dict[tuple[int, bool], list[Tensor]]) -> None:
+        for key, maps in computed.items():
+            self._room -= sum(each.numel() * each.element_size() for each in maps)
+            if self._room > 0:
+                self._kept[key] = [each.clone() for each in maps]  # not a view of its whole batch
 
     def _sized(self, image_size: int) -> tuple[InputSpec, list[torch.Size]]:
         """What images are like, and (C, h, w) of all maps that are made of them."""

@@ -13,16 +13,17 @@ from torch.nn import functional as F
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.annotated import IGNORED, Annotated, AnnotatedImages, by_name, same_names
-from sslzoo.evaluations.pyramid import FeatureMaps
-from sslzoo.evaluations.tuning import (
-    TuningConfig,
-    checked,
-    repeatable,
+from sslzoo.evaluations.annotated import (
+    IGNORED,
+    Annotated,
+    AnnotatedImages,
+    by_name,
+    class_colors,
+    same_names,
     stacked,
-    tune,
-    workers_for,
 )
+from sslzoo.evaluations.pyramid import FeatureMaps
+from sslzoo.evaluations.tuning import TuningConfig, checked, repeatable, tune, workers_for
 from sslzoo.views.color import normalize
 
 if TYPE_CHECKING:
@@ -118,19 +119,20 @@ class FullyConvolutional(nn.Module):
         self.head = nn.Sequential(*layers, nn.Conv2d(channels, classes, kernel_size=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.maps(normalize(images, self.maps.spec.mean, self.maps.spec.std))
-        finest = maps[0].shape[2:]
-        return self.head(torch.cat([F.interpolate(each, finest, mode="bilinear") for each in maps], dim=1))
+        return self._logits(self.maps(normalize(images, self.maps.spec.mean, self.maps.spec.std)))
 
     def loss(self, samples: list[Annotated], mirrored: Tensor) -> Tensor:
         """The mean cross-entropy of the pixels that count."""
-        device = next(self.head.parameters()).device
         masks = torch.stack([sample.mask() for sample in samples])
-        masks = torch.where(mirrored[:, None, None], masks.flip(2), masks).to(device)
-        logits = self(stacked(samples, device, mirrored))
-        logits = F.interpolate(logits, masks.shape[1:], mode="bilinear")
+        masks = torch.where(mirrored[:, None, None], masks.flip(2), masks)
+        logits = F.interpolate(self._logits(self.maps.of(samples, mirrored)), masks.shape[1:], mode="bilinear")
+        masks = masks.to(logits.device)
         total = F.cross_entropy(logits, masks, ignore_index=IGNORED, reduction="sum")
         return total / (masks != IGNORED).sum().clamp(min=1)
+
+    def _logits(self, maps: list[Tensor]) -> Tensor:
+        finest = maps[0].shape[2:]
+        return self.head(torch.cat([F.interpolate(each, finest, mode="bilinear") for each in maps], dim=1))
 
 
 def confusion_of(found: Tensor, drawn: Tensor, classes: int) -> Tensor:
@@ -176,12 +178,8 @@ def _scored(
 
 def _colored(masks: Tensor) -> Tensor:
     """Masks (N, H, W) as pictures (N, 3, H, W): the first class dark, 255 white, the others in colours of their own."""
-    from matplotlib import colormaps
-
     palette = torch.ones(256, 3)
-    colors = torch.tensor(colormaps["tab20"].colors)
-    palette[:IGNORED] = colors[(torch.arange(IGNORED) - 1) % len(colors)]
-    palette[0] = 0.13
+    palette[0], palette[1:IGNORED] = 0.13, class_colors(IGNORED - 1)
     return palette[masks.long()].permute(0, 3, 1, 2)
 
 

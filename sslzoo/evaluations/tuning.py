@@ -15,7 +15,6 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.evaluations.annotated import Annotated, AnnotatedImages
 from sslzoo.nn.schedules import rate_factor
 from sslzoo.optimizers import parameter_groups, set_rate
-from sslzoo.views.color import to_float
 from sslzoo.views.keyed import Draw
 
 WARMUP = 0.05
@@ -111,11 +110,3 @@ def tune(
             step += 1
         losses.append(sum(found) / len(found))
     return losses
-
-
-def stacked(samples: list[Annotated], device: torch.device, mirrored: Tensor | None = None) -> Tensor:
-    """(B, C, H, W) images in [0, 1], not normalised; ``mirrored`` (B,) bool says which are turned round."""
-    images = torch.stack([sample.image for sample in samples])
-    if mirrored is not None:
-        images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
-    return to_float(images.to(device, non_blocking=True))
