@@ -29,7 +29,7 @@ from sslzoo.evaluations.annotated import (
 )
 from sslzoo.evaluations.average_precision import DETECTIONS, Detections, average_precision
 from sslzoo.evaluations.pyramid import COARSEST, FeatureMaps, Pyramid, anchor
-from sslzoo.evaluations.tuning import TuningConfig, checked, repeatable, tune, workers_for
+from sslzoo.evaluations.tuning import TuningConfig, check_settings, repeatable, tune, workers_for
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,13 +43,15 @@ ENLARGED = 2
 
 @dataclass(frozen=True)
 class DetectionConfig(TuningConfig):
-    channels: int = 64
+    lr: float = 3e-3
+    """AdamW's rate for what is new; it rises over the first 5 % of the steps, then falls along a cosine."""
+    channels: int = 32
     """Of the feature pyramid."""
     hidden: int = 256
     """Width of the two layers that look at a proposal."""
-    proposals: int = 300
+    proposals: int = 200
     """Places that are looked at in an image."""
-    sampled: int = 64
+    sampled: int = 32
     """Proposals, and anchors, of an image that a training step learns from."""
 
 
@@ -84,14 +86,12 @@ class Detection(Evaluation):
             UserError: if features or the loss are not finite, or too many samples cannot be read.
         """
         config: DetectionConfig = self.config
-        checked(config)
+        check_settings(config)
         if min(config.channels, config.hidden, config.proposals, config.sampled) < 1:
             raise UsageError("channels, hidden, proposals and sampled must be at least 1")
         names = same_names(train, test, "boxes")
-        device, maps = (
-            next(encoder.parameters()).device,
-            FeatureMaps(encoder, config.image_size, FINEST, config.finetune),
-        )
+        device = next(encoder.parameters()).device
+        maps = FeatureMaps(encoder, config.image_size, FINEST, config.finetune)
         _check_size(maps.spec)
         fitted, scored = (AnnotatedImages(source, maps.spec, "boxes", workers_for(device)) for source in (train, test))
         with repeatable(device):
@@ -101,13 +101,13 @@ class Detection(Evaluation):
         return _result(drawn, found, names, losses, model.backbone, fitted, scored, shown)
 
     def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
-        """Test images with the boxes that people drew, and as many of what was found, the highest scored."""
+        """Test images with their boxes, and as many of what was found, the highest scored."""
         from sslzoo.figures import illustration_sheet
 
-        rows = {"drawn by people": next(iter(results.values())).visuals["drawn"]}
+        rows = {"annotation": next(iter(results.values())).visuals["drawn"]}
         rows |= {f"found on {name} features": found.visuals["found"] for name, found in results.items()}
         scores = ", ".join(f"{name} {found.metrics['ap50']:.1%}" for name, found in results.items())
-        caption = f"AP at an overlap of 0.5: {scores}; a colour is a class; shown are as many boxes as people drew"
+        caption = f"AP at an overlap of 0.5: {scores}; a colour is a class; shown are as many boxes as are annotated"
         return {"detection": illustration_sheet(rows, "Detection: where objects are, and what they are", caption)}
 
 
@@ -210,7 +210,7 @@ def _result(
     found: list[Detections],
     names: tuple[str, ...],
     losses: list[float],
-    pyramid: Any,
+    pyramid: Pyramid,
     train: AnnotatedImages,
     test: AnnotatedImages,
     visuals: dict[str, Any],
@@ -227,6 +227,7 @@ def _result(
             "ap50": by_name(names, precision.coco50),
             "ap": by_name(names, precision.coco),
             "loss": losses,
+            "image_size": list(pyramid.maps.spec.size[1:]),
             "strides": pyramid.strides,
             "readable": {"train": len(train.readable), "test": len(test.readable)},
         },

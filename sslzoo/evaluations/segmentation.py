@@ -23,7 +23,7 @@ from sslzoo.evaluations.annotated import (
     stacked,
 )
 from sslzoo.evaluations.pyramid import FeatureMaps
-from sslzoo.evaluations.tuning import TuningConfig, checked, repeatable, tune, workers_for
+from sslzoo.evaluations.tuning import TuningConfig, check_settings, repeatable, tune, workers_for
 from sslzoo.views.color import normalize
 
 if TYPE_CHECKING:
@@ -72,16 +72,14 @@ class Segmentation(Evaluation):
             UserError: if features or the loss are not finite, or too many samples cannot be read.
         """
         config: SegmentationConfig = self.config
-        checked(config)
+        check_settings(config)
         if config.convolutions < 0 or config.channels < 1:
             raise UsageError("convolutions must not be below 0, nor channels below 1")
         names = same_names(train, test, "mask")
         if len(names) < 2:
             raise UsageError(f"the masks of {train.name} have one class only, so there is nothing to tell apart")
-        device, maps = (
-            next(encoder.parameters()).device,
-            FeatureMaps(encoder, config.image_size, FINEST, config.finetune),
-        )
+        device = next(encoder.parameters()).device
+        maps = FeatureMaps(encoder, config.image_size, FINEST, config.finetune)
         fitted, scored = (AnnotatedImages(source, maps.spec, "mask", workers_for(device)) for source in (train, test))
         with repeatable(device):
             model = FullyConvolutional(maps, len(names), config).to(device)
@@ -90,11 +88,11 @@ class Segmentation(Evaluation):
         return _result(confusion, names, losses, maps, fitted, scored, shown)
 
     def draw(self, results: dict[str, Result]) -> dict[str, Figure]:
-        """Test images, what people drew, and what was found."""
+        """Test images, their masks, and what was found."""
         from sslzoo.figures import illustration_sheet
 
         first = next(iter(results.values())).visuals
-        rows = {"test images": first["images"], "drawn by people": first["drawn"]}
+        rows = {"test images": first["images"], "annotation": first["drawn"]}
         rows |= {f"found on {name} features": found.visuals["found"] for name, found in results.items()}
         scores = ", ".join(f"{name} {found.metrics['mean_iou']:.1%}" for name, found in results.items())
         sheet = illustration_sheet(rows, "Segmentation: the class of every pixel", f"mean IoU: {scores}")
@@ -201,6 +199,7 @@ def _result(
         details={
             "iou": by_name(names, shares),
             "loss": losses,
+            "image_size": list(maps.spec.size[1:]),
             "strides": maps.strides,
             "readable": {"train": len(train.readable), "test": len(test.readable)},
         },

@@ -35,7 +35,7 @@ class TuningConfig:
     """Passes over the training split."""
     batch_size: int = 16
     """Images of a step."""
-    lr: float = 1e-3
+    lr: float = 5e-3
     """AdamW's rate for what is new; it rises over the first 5 % of the steps, then falls along a cosine."""
     encoder_lr: float = 1e-4
     """The same of the encoder, if it is trained."""
@@ -43,8 +43,9 @@ class TuningConfig:
     """AdamW's; norms and biases are spared."""
 
 
-def checked(config: TuningConfig) -> None:
-    """
+def check_settings(config: TuningConfig) -> None:
+    """Of those numbers that every dense task has.
+
     Raises:
         UsageError: if a number makes no sense.
     """
