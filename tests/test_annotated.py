@@ -91,6 +91,11 @@ def test_more_than_a_hundredth_unreadable_is_an_error() -> None:
         read(Squares(broken=(1, 2)))
 
 
+def test_a_split_without_samples_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"squares\[train\] has no samples"):
+        read(Squares(0))
+
+
 class Misfitting(Squares):
     """The third mask belongs to another picture."""
 

@@ -59,7 +59,9 @@ def test_colours_are_learned_from_frozen_maps(architecture: str) -> None:
 def test_fine_tuning_trains_a_copy_and_frozen_maps_stay() -> None:
     encoder = encoder_of().train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    random = torch.get_rng_state()
     frozen, tuned = run(encoder, **FAST), run(encoder, finetune=True, **FAST)
+    assert torch.equal(torch.get_rng_state(), random)
     assert frozen.details["loss"] != tuned.details["loss"]
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
     assert encoder.training and all(each.requires_grad and each.grad is None for each in encoder.parameters())

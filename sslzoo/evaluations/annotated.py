@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.data.loader import Loader
+from sslzoo.data.loader import Loader, leave_signals_to_the_main_process
 from sslzoo.data.samples import read_sample
 from sslzoo.data.source import Annotation, Source, Unreadable
 from sslzoo.data.tally import UnreadableTally
@@ -72,21 +72,22 @@ def ignored(annotation: Annotation) -> Tensor:
     return torch.zeros(len(cast(Tensor, annotation.boxes)), dtype=torch.bool)
 
 
-@dataclass
 class AnnotatedImages:
     """The samples of a source, fitted into the size of ``spec``, in batches of any order."""
 
-    source: Source
-    spec: InputSpec
-    part: str
-    """``mask`` or ``boxes``: what every sample must have."""
-    workers: int = 0
-    readable: set[int] = field(default_factory=set)
-    """Positions of those that were read so far."""
+    def __init__(self, source: Source, spec: InputSpec, part: str, workers: int = 0) -> None:
+        """``part``, mask or boxes, is what every sample must have.
 
-    def __post_init__(self) -> None:
-        self._samples = _Samples(self.source, self.spec, self.part)
-        self._tally = UnreadableTally(self.source.name, len(self.source))
+        Raises:
+            UserError: if there are no samples.
+        """
+        if len(source) == 0:
+            raise UserError(f"{source.name} has no samples; choose another split or folder")
+        self.source, self.workers = source, workers
+        self.readable: set[int] = set()
+        """Positions of those that were read so far."""
+        self._samples = _Samples(source, spec, part)
+        self._tally = UnreadableTally(source.name, len(source))
 
     def __len__(self) -> int:
         return len(self.source)
@@ -99,7 +100,15 @@ class AnnotatedImages:
             UserError: if more than 1 % of the data set cannot be read.
         """
         split = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
-        for batch in Loader(self._samples, batch_sampler=split, collate_fn=_sort_out, num_workers=self.workers):
+        loader = Loader(
+            self._samples,
+            batch_sampler=split,
+            collate_fn=_sort_out,
+            num_workers=self.workers,
+            generator=torch.Generator(),
+            worker_init_fn=leave_signals_to_the_main_process,
+        )
+        for batch in loader:
             self._tally.add(batch["unreadable"], len(batch["samples"]) + len(batch["unreadable"]))
             if batch["samples"]:
                 self.readable |= {sample.index for sample in batch["samples"]}

@@ -167,7 +167,8 @@ def _scored(
             confusion += confusion_of(found, drawn, classes)
         for sample, picture, own in zip(samples, pictures.cpu(), logits.argmax(1).cpu(), strict=True):
             if len(shown) < SHOWN:
-                shown.append((picture, sample.mask(), own))
+                mask = sample.mask()
+                shown.append((picture, mask, own.where(mask != IGNORED, IGNORED)))
     if not confusion.any():
         raise UserError(f"no pixel of the masks of {images.source.name} counts, as all are 255; choose another split")
     rows = [torch.stack(row) for row in zip(*shown, strict=True)]
