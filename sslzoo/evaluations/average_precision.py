@@ -57,7 +57,7 @@ def average_precision(drawn: Sequence[Annotation], found: Sequence[Detections], 
 
     Boxes have continuous edges, as in COCO; VOC's own program adds a pixel to each side.
     """
-    truth = _indexed([_boxes(number, each, classes) for number, each in enumerate(drawn)], len(drawn), classes)
+    truth = _indexed([_boxes(number, each) for number, each in enumerate(drawn)], len(drawn), classes)
     guess = _indexed([_detections(number, each) for number, each in enumerate(found)], len(drawn), classes)
     coco = _precisions(COCOeval(truth, guess, "bbox"))
     voc = _PlainOverlap(truth, guess, "bbox")
@@ -105,7 +105,7 @@ def _indexed(boxes: list[list[dict[str, Any]]], images: int, classes: int) -> CO
     return index
 
 
-def _boxes(image: int, annotation: Annotation, classes: int) -> list[dict[str, Any]]:
+def _boxes(image: int, annotation: Annotation) -> list[dict[str, Any]]:
     assert annotation.boxes is not None and annotation.labels is not None
     rows = zip(annotation.boxes.tolist(), annotation.labels.tolist(), ignored(annotation).tolist(), strict=True)
     return [{**_box(image, corners, label), "iscrowd": int(crowd)} for corners, label, crowd in rows]
