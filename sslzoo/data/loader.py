@@ -52,7 +52,7 @@ def train_loader(
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=leave_signals_to_the_main_process,
     )
 
 
@@ -68,7 +68,7 @@ def eval_loader(source: Source, spec: InputSpec, batch_size: int, workers: int) 
         num_workers=workers,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
-        worker_init_fn=_leave_signals_to_the_main_process,
+        worker_init_fn=leave_signals_to_the_main_process,
     )
 
 
@@ -116,7 +116,7 @@ class Prepare:
         return {**batch, "unreadable": unreadable} if unreadable else batch
 
 
-def _leave_signals_to_the_main_process(worker: int) -> None:
+def leave_signals_to_the_main_process(worker: int) -> None:
     """Ctrl-C reaches the whole process group; the step that is under way still needs its batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

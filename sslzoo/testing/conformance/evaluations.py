@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sslzoo.api import open_dataset
-from sslzoo.data.source import Source
+from sslzoo.data.source import Annotation, Source
 from sslzoo.encoders import create_encoder
 from sslzoo.evaluation import Evaluation, Result
 from sslzoo.method import Sample
@@ -51,10 +51,11 @@ class EvaluationSubject(Named):
 
 
 class Misled(Source):
-    """A data set whose labels are turned round."""
+    """A data set whose labels, masks and boxes are turned round."""
 
     def __init__(self, source: Source) -> None:
-        self.whole, self.name, self.class_names = source, source.name, source.class_names
+        self.whole, self.name = source, source.name
+        self.class_names, self.mask_names = source.class_names, source.mask_names
 
     def __len__(self) -> int:
         return len(self.whole)
@@ -68,6 +69,9 @@ class Misled(Source):
 
     def labels(self) -> Tensor:
         return self.whole.labels().flip(0)
+
+    def annotation(self, index: int) -> Annotation:
+        return self.whole.annotation(len(self) - 1 - index)
 
 
 def check_evaluation_runs(subject: EvaluationSubject, folder: Path) -> Iterator[Verdict]:
