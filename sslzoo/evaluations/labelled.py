@@ -66,7 +66,12 @@ def recall_by_name(predicted: Tensor, test: Labelled) -> dict[str, float]:
     return {test.class_names[label]: recall for label, recall in recalls(predicted, test.labels).items()}
 
 
-def _labelled(encoder: nn.Module, source: Source, names: tuple[str, ...], layers: bool) -> Labelled:
+def finite_features(encoder: nn.Module, source: Source, layers: bool = False) -> Features:
+    """``cached_features`` that are numbers.
+
+    Raises:
+        UserError: if some are not finite.
+    """
     features = cached_features(encoder, source, layers)
     for name, rows in (features.layers or {"final": features.final}).items():
         if not rows.isfinite().all():
@@ -74,6 +79,11 @@ def _labelled(encoder: nn.Module, source: Source, names: tuple[str, ...], layers
                 f"the encoder's features of {source.name} are not finite in layer {name}, so it has diverged; "
                 f"evaluate an earlier one, or train with a lower rate"
             )
+    return features
+
+
+def _labelled(encoder: nn.Module, source: Source, names: tuple[str, ...], layers: bool) -> Labelled:
+    features = finite_features(encoder, source, layers)
     return Labelled(features, source.labels()[features.index], names)
 
 

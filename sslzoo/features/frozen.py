@@ -61,7 +61,7 @@ def extract(
     if accelerator is not None:
         share = _Share(source, accelerator.process_index, accelerator.num_processes)
         device = device or accelerator.device
-    with _frozen(encoder, device) as where:
+    with frozen(encoder, device) as where:
         found = _forward_all(encoder, share, spec, layers, batch_size, workers, where)
     if accelerator is not None and accelerator.num_processes > 1:
         found = {name: _gather(accelerator, rows) for name, rows in found.items()}
@@ -120,7 +120,7 @@ def _forward(encoder: nn.Module, image: Tensor, layers: bool) -> Callable[[Tenso
 
 
 @contextmanager
-def _frozen(encoder: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
+def frozen(encoder: nn.Module, device: torch.device | str | None) -> Iterator[torch.device]:
     """The encoder in ``eval()`` on ``device``, without gradients or autocast; then as it was, module by module."""
     home = next(encoder.parameters()).device
     device = home if device is None else torch.device(device)
