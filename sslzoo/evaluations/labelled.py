@@ -31,8 +31,8 @@ def labelled_pair(encoder: nn.Module, train: Source, test: Source, layers: bool 
         UserError: if features are not finite.
     """
     names = _class_names(train, test)
-    _check_labels(train, names)
-    _check_labels(test, names)
+    check_labels(train, names)
+    check_labels(test, names)
     if len(train.labels().unique()) < 2:
         raise UsageError(f"{train.name} has one class only, so there is nothing to tell apart; choose another data set")
     return _labelled(encoder, train, names, layers), _labelled(encoder, test, names, layers)
@@ -99,7 +99,11 @@ def _class_names(train: Source, test: Source) -> tuple[str, ...]:
     return tuple(str(label) for label in range(1 + max(int(train.labels().max()), int(test.labels().max()))))
 
 
-def _check_labels(source: Source, names: tuple[str, ...]) -> None:
+def check_labels(source: Source, names: tuple[str, ...]) -> None:
+    """
+    Raises:
+        UsageError: if a sample's label is no position in ``names``.
+    """
     labels = source.labels()
     wrong = labels[(labels < 0) | (labels >= len(names))]
     if len(wrong):

@@ -1,4 +1,4 @@
-"""Quality without labels: how many dimensions features fill, how evenly, and whether views of an image stay together."""
+"""Quality without labels: how many dimensions features fill, how evenly, and how near the views of an image stay."""
 
 from __future__ import annotations
 

@@ -35,19 +35,23 @@ class Spectra:
 def spectra(features: Tensor) -> Spectra:
     """The spectra of (N, D) features, N at least 1, in one pass.
 
-    Eigenvalues that are not above the rounding of float32 features are 0.
+    Eigenvalues that are not above the rounding of float32 features are 0. Fewer features than dimensions are compared
+    with each other, (N, N), which has the same eigenvalues and is less to decompose.
     """
-    dim = features.shape[1]
-    gram = features.new_zeros(dim, dim, dtype=torch.float64)
-    total = gram.new_zeros(dim)
-    for block in features.split(_BLOCK):
-        block = block.double()
-        gram += block.T @ block
-        total += block.sum(0)
-    gram, mean = gram / len(features), total / len(features)
-    of_gram, of_covariance = eigenvalues(gram), eigenvalues(gram - torch.outer(mean, mean))
-    of_covariance[of_covariance <= _ROUNDING**2 * of_gram[0]] = 0
-    return Spectra(of_gram, of_covariance)
+    count, dim = features.shape
+    if count < dim:
+        rows = features.double()
+        centred = rows - rows.mean(0)
+        gram, covariance = eigenvalues(rows @ rows.T / count), eigenvalues(centred @ centred.T / count)
+    else:
+        matrix = features.new_zeros(dim, dim, dtype=torch.float64)
+        mean = matrix.new_zeros(dim)
+        for block in features.split(_BLOCK):
+            matrix += block.double().T @ block.double() / count
+            mean += block.double().sum(0) / count
+        gram, covariance = eigenvalues(matrix), eigenvalues(matrix - torch.outer(mean, mean))
+    covariance[covariance <= _ROUNDING**2 * gram[0]] = 0
+    return Spectra(*(F.pad(found, (0, dim - len(found))) for found in (gram, covariance)))
 
 
 def eigenvalues(matrix: Tensor) -> Tensor:
@@ -134,7 +138,7 @@ def alignment(first: Tensor, second: Tensor) -> float:
 
 def uniformity(features: Tensor) -> float:
     """The logarithm of the mean of exp(-2 d²) over the pairs of L2-normalised features (N, D), N at least 2, d apart
-    (Wang & Isola): 0 if all are one, -4 + a little at best."""
+    (Wang & Isola): 0 if all are one, about -4 at best if there are many."""
     unit = F.normalize(features.double(), dim=1)
     n = len(unit)
     sums = [(4 * (block @ unit.T) - 4).exp().sum() for block in unit.split(_BLOCK)]  # d² = 2 - 2 cos

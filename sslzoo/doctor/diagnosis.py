@@ -1,0 +1,114 @@
+"""What is wrong with a run, in plain words: what, since when, and what usually causes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+ONE_FEATURE = 0.01
+"""Spread of features below which all images look alike to the encoder."""
+FEW_DIMENSIONS = 2.0
+"""Effective rank below which features have collapsed to a line, or little more."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that will not mend itself: what, since when, and what usually causes it."""
+
+    kind: str
+    text: str
+
+    def stops(self, stop_on: str) -> bool:
+        """Whether a run with this setting of ``stop_on`` ends here."""
+        return stop_on == "collapse" or (stop_on == "non-finite" and self.kind == "non-finite")
+
+
+class Watch:
+    """Remembers, on the device, the first step at which each loss was not finite: no step waits for it."""
+
+    def __init__(self) -> None:
+        self.first: Tensor | None = None
+        self.names: list[str] = []
+
+    def see(self, step: int, losses: dict[str, Tensor]) -> None:
+        values = torch.stack([value.detach().float() for value in losses.values()])
+        if self.first is None:
+            self.names = list(losses)
+            self.first = torch.full_like(values, torch.inf)
+        self.first = torch.where(values.isfinite(), self.first, self.first.clamp(max=step))
+
+    def trouble(self, accelerator: Accelerator) -> Trouble | None:
+        """The first loss that was not finite on any process."""
+        if self.first is None:
+            return None
+        step, index = accelerator.gather(self.first[None]).amin(0).min(0)
+        if not step.isfinite():
+            return None
+        return Trouble(
+            "non-finite",
+            f"{self.names[int(index)]} stopped being finite at step {int(step)}; usual causes: a learning rate too "
+            "high (lower --lr, raise --warmup-epochs), bursts of gradient (--clip-grad 1), overflow (--precision fp32)",
+        )
+
+
+class Doctor:
+    """Tells from the lines of a log whether features collapse, and since which step.
+
+    There is no other state than the lines, so a run that goes on reads them again.
+    """
+
+    def __init__(self, family: str, dim: int, lines: Iterable[dict[str, Any]] = ()) -> None:
+        """``family`` is the method's, ``dim`` the number of its features, ``lines`` what was logged before."""
+        self.family, self.dim = family, dim
+        self.since: dict[str, int] = {}
+        for line in lines:
+            self.examine(line)
+
+    def examine(self, line: dict[str, Any]) -> Trouble | None:
+        """The collapse that the next logged line shows."""
+        found = self._symptoms(line)
+        self.since = {kind: self.since.get(kind, line["step"]) for kind in found}
+        for kind, symptom in found.items():
+            since = self.since[kind]
+            return Trouble(kind, f"{kind} since step {since}: {symptom}; usual causes: {usual_causes(self.family)}")
+        return None
+
+    def _symptoms(self, line: dict[str, Any]) -> dict[str, str]:
+        monitored = line.get("monitor", {})
+        spreads = [found["feature_std"] for found in (line, monitored) if "feature_std" in found]
+        if spreads and min(spreads) < ONE_FEATURE:
+            return {"complete collapse": f"the encoder gives all images one feature (feature_std {min(spreads):.2g})"}
+        rank = monitored.get("effective_rank", self.dim)
+        if rank < FEW_DIMENSIONS:
+            return {"dimensional collapse": f"effective rank {rank:.2g} of {self.dim}"}
+        return {}
+
+
+def usual_causes(family: str) -> str:
+    """What usually makes the features of a method of this family collapse, and what helps against it."""
+    return f"{CAUSES.get(family, 'a loss that constants minimise')}, {_ANY}"
+
+
+_ANY = "a learning rate too high (lower --lr, raise --warmup-epochs), a batch too small"
+_SHORTCUT = "a head that solves the task by a shortcut (edges, borders, chromatic aberration)"
+_DECODER = "a decoder that does without the encoder, or targets whose mean is good enough"
+_PLAYERS = "a discriminator that wins or a generator that gives up, so that nothing reaches the encoder"
+_ALIGNED = "a pairing that a constant satisfies, so that negatives are missing or too few"
+CAUSES = {
+    "instance-similarity": "no stop-gradient or predictor (siamese), a teacher that is not centred or moves too fast "
+    "(self-distillation), too few or false negatives (contrastive)",
+    "clustering": "clusters that run empty or one that takes all, assignments that are not balanced, targets too soft",
+    "image-generation": _PLAYERS,
+    "video-generation": _PLAYERS,
+    **dict.fromkeys(("super-resolution", "inpainting", "colorization", "video-colorization"), _DECODER),
+    **dict.fromkeys(("video-prediction", "contour-detection", "relative-depth", "optical-flow-estimation"), _DECODER),
+    **dict.fromkeys(("relative-position", "jigsaw", "geometric-transformation"), _SHORTCUT),
+    **dict.fromkeys(("order-verification", "order-recognition", "spatio-temporal"), _SHORTCUT),
+    **dict.fromkeys(("temporal-coherence", "rgb-flow-correspondence", "visual-audio-correspondence"), _ALIGNED),
+}
+"""By leaf family of the taxonomy."""
