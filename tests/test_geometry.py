@@ -159,10 +159,10 @@ def test_identical_views_are_aligned_and_opposite_ones_are_not() -> None:
 
 def test_uniformity_on_the_circle() -> None:
     """Over pairs of a uniform circle, the mean of exp(-2 (2 - 2 cos)) is exp(-4) I_0(4)."""
-    angle = 2 * math.pi * torch.arange(5000, dtype=torch.float64) / 5000
+    angle = 2 * math.pi * torch.arange(2000, dtype=torch.float64) / 2000
     circle = torch.stack([angle.cos(), angle.sin()], 1)
     expected = -4 + math.log(float(torch.special.i0(torch.tensor(4.0, dtype=torch.float64))))
-    assert uniformity(circle) == pytest.approx(expected, abs=2e-3)
+    assert uniformity(circle) == pytest.approx(expected, abs=3e-3)
     assert uniformity(torch.ones(10, 3)) == pytest.approx(0)
     assert uniformity(torch.tensor([[1.0, 0.0], [-2.0, 0.0]])) == pytest.approx(-8)
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 ONE_FEATURE = 0.01
 """Spread of features below which all images look alike to the encoder."""
-FEW_DIMENSIONS = 2.0
-"""Effective rank below which features have collapsed to a line, or little more."""
+FEW_VARIANCES, FEW_DIRECTIONS = 3.0, 5.0
+"""Effective rank and RankMe below which, together, features have collapsed to a line, or little more."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ class Doctor:
         spreads = [found["feature_std"] for found in (line, monitored) if "feature_std" in found]
         if spreads and min(spreads) < ONE_FEATURE:
             return {"complete collapse": f"the encoder gives all images one feature (feature_std {min(spreads):.2g})"}
-        rank = monitored.get("effective_rank", self.dim)
-        if rank < FEW_DIMENSIONS:
-            return {"dimensional collapse": f"effective rank {rank:.2g} of {self.dim}"}
+        rank, rankme = (monitored.get(name, self.dim) for name in ("effective_rank", "rankme"))
+        if rank < FEW_VARIANCES and rankme < FEW_DIRECTIONS:
+            return {"dimensional collapse": f"effective rank {rank:.2g} of {self.dim} (RankMe {rankme:.2g})"}
         return {}
 
 
