@@ -16,6 +16,10 @@ FEW_VARIANCES, FEW_DIRECTIONS = 3.0, 5.0
 """Effective rank and RankMe below which, together, features have collapsed to a line, or little more."""
 
 
+PATIENCE = 20
+"""Steps that a collapse must have lasted: running batch statistics lag about that far behind at the start."""
+
+
 @dataclass(frozen=True)
 class Trouble:
     """Something that will not mend itself: what, since when, and what usually causes it."""
@@ -70,12 +74,13 @@ class Doctor:
             self.examine(line)
 
     def examine(self, line: dict[str, Any]) -> Trouble | None:
-        """The collapse that the next logged line shows."""
+        """The collapse that the next logged line shows, once it has lasted."""
         found = self._symptoms(line)
         self.since = {kind: self.since.get(kind, line["step"]) for kind in found}
         for kind, symptom in found.items():
             since = self.since[kind]
-            return Trouble(kind, f"{kind} since step {since}: {symptom}; usual causes: {usual_causes(self.family)}")
+            if line["step"] - since >= PATIENCE:
+                return Trouble(kind, f"{kind} since step {since}: {symptom}; usual causes: {usual_causes(self.family)}")
         return None
 
     def _symptoms(self, line: dict[str, Any]) -> dict[str, str]:

@@ -26,8 +26,8 @@ from sslzoo.features.frozen import frozen
 from sslzoo.features.geometry import effective_rank, rankme, spectra, uniformity
 from sslzoo.nn.spread import spread
 
-SAMPLES = 256
-"""Images whose features are examined."""
+SAMPLES, FEWEST = 256, 64
+"""Images whose features are examined, and at least: of fewer no rank could be told from a collapsed one."""
 _READ, _PART = 16, 64  # images decoded at a time, and images that go through the encoder at a time
 _MEASURED = ("effective_rank", "rankme", "feature_std", "uniformity")
 VOTED_ON = 0.2
@@ -93,7 +93,7 @@ class Examination:
     def __init__(self, source: Source | Stream, spec: InputSpec, accelerator: Accelerator) -> None:
         """
         Raises:
-            UsageError: if ``source`` is a stream, or does not have two images.
+            UsageError: if ``source`` is a stream, or does not have ``FEWEST`` images.
         """
         if isinstance(source, Stream):
             raise UsageError(
@@ -152,8 +152,10 @@ def _images(source: Source, spec: InputSpec) -> Tensor:
             raise batch["error"]
         parts.append(batch["image"])
     images = torch.cat(parts)
-    if len(images) < 2:
-        raise UsageError(f"--monitor needs two images at least, and {source.name} has {len(images)}: leave it out")
+    if len(images) < FEWEST:
+        raise UsageError(
+            f"--monitor needs {FEWEST} images, and {source.name} has {len(images)}: name more, or leave it out"
+        )
     return images
 
 
