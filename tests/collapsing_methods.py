@@ -26,7 +26,7 @@ RECIPE = PretrainConfig(
     threads=1,
     workers=0,
     log_every=2,
-    monitor=True,
+    monitor_features=True,
 )
 
 

@@ -32,7 +32,7 @@ FLAGS = [
 ]
 
 
-MONITOR = ["--monitor", "--monitor-knn", "cliparts[train[:60]]"]
+MONITOR = ["--monitor-features", "--monitor-knn", "cliparts[train[:60]]"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
 

@@ -45,7 +45,7 @@ SMALL: dict[str, Any] = {
     "workers": 0,
     "log_every": 2,
 }
-MONITORED = SMALL | {"monitor": True, "monitor_knn": "cliparts[train[:60]]"}
+MONITORED = SMALL | {"monitor_features": True, "monitor_knn": "cliparts[train[:60]]"}
 
 
 def lines_of(run: Path) -> list[dict[str, Any]]:
@@ -274,7 +274,7 @@ def test_a_run_goes_on_with_or_without_being_monitored(runs: dict[str, Path], tm
 
 def test_the_command_of_a_run_names_what_it_was_scored_on(runs: dict[str, Path]) -> None:
     command = json.loads((runs["monitored"] / "run.json").read_text())["command"]
-    assert "--monitor-knn 'cliparts[train[:60]]'" in command and command.endswith(" --monitor")
+    assert "--monitor-knn 'cliparts[train[:60]]'" in command and command.endswith(" --monitor-features")
 
 
 def test_labels_never_reach_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,6 +330,6 @@ def test_features_on_a_line_are_a_dimensional_collapse_that_is_only_told(
 
 
 def test_a_healthy_run_is_not_accused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    settings = SMALL | {"recipe": "small", "epochs": 3, "monitor": True, "stop_on": "collapse", "log_every": 1}
+    settings = SMALL | {"recipe": "small", "epochs": 3, "monitor_features": True, "stop_on": "collapse", "log_every": 1}
     sslzoo.pretrain("simsiam", out=tmp_path / "run", **settings)
     assert "warning" not in capsys.readouterr().err

@@ -71,7 +71,7 @@ class Monitor:
             UsageError: if the data does not suit.
         """
         self.spread = Spread(encoder)
-        self.examination = Examination(source, spec_of(encoder).input, accelerator) if config.monitor else None
+        self.examination = Examination(source, spec_of(encoder).input, accelerator) if config.monitor_features else None
         self.knn = None if labelled is None else OnlineKNN(labelled, accelerator, workers)
 
     def look(self, encoder: nn.Module, ended: bool) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Examination:
         """
         if isinstance(source, Stream):
             raise UsageError(
-                f"--monitor looks at the same images again, and {source.name} is a stream: see --validation"
+                f"--monitor-features looks at the same images again, and {source.name} is a stream: see --validation"
             )
         self.accelerator = accelerator
         self.images = _images(source, spec).to(accelerator.device) if accelerator.is_main_process else None
@@ -154,7 +154,7 @@ def _images(source: Source, spec: InputSpec) -> Tensor:
     images = torch.cat(parts)
     if len(images) < FEWEST:
         raise UsageError(
-            f"--monitor needs {FEWEST} images, and {source.name} has {len(images)}: name more, or leave it out"
+            f"--monitor-features needs {FEWEST} images, and {source.name} has {len(images)}: name more, or leave it out"
         )
     return images
 
