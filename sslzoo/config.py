@@ -96,7 +96,7 @@ class PretrainConfig:
     log_every: int = 10
     """Steps between lines of log.jsonl."""
     monitor_features: bool = False
-    """At logged steps, examine the encoder's features of 256 fixed images (of --validation, if given) for collapse."""
+    """At every tenth logged step, examine the features of 256 fixed images (of --validation, if given) for collapse."""
     monitor_knn: str = ""
     """Labelled data set for a k-NN score after each epoch, for example cliparts[train]; the method never sees it."""
     stop_on: Literal["never", "non-finite", "collapse"] = "non-finite"

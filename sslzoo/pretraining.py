@@ -242,7 +242,7 @@ class Training:
         progress = self.progress
         scores = self.mean_over_processes(losses)
         speed = self.clock.lap() * self.config.batch_size
-        seen = self.monitor.look(self.published, ended)
+        seen = self.monitor.look(self.published, progress.step, ended)
         line: dict[str, Any] = {"step": progress.step, "epoch": epoch, "lr": self.rate, **scores}
         line |= {"samples_per_second": round(speed, 1), **seen}
         if unreadable := len(self.batches.tally):

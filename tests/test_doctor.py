@@ -235,13 +235,19 @@ def test_a_monitored_run_is_the_same_run(runs: dict[str, Path]) -> None:
         assert one == {name: value for name, value in other.items() if name not in ("monitor", "knn")}
 
 
-def test_logged_steps_have_an_examination_and_the_ends_of_epochs_a_score(runs: dict[str, Path]) -> None:
+def test_the_ends_of_epochs_have_an_examination_and_a_score(runs: dict[str, Path]) -> None:
     lines = lines_of(runs["monitored"])
     assert [found["step"] for found in lines] == [2, 4, 5, 6, 8, 10]
     assert [found["step"] for found in lines if "knn" in found] == [5, 10]
+    assert [found["step"] for found in lines if "monitor" in found] == [5, 10]
     assert all(0 <= found["knn"] <= 1 for found in lines if "knn" in found)
-    names = {"effective_rank", "rankme", "feature_std", "uniformity"}
-    assert all(found["monitor"].keys() == names for found in lines)
+    assert lines[-1]["monitor"].keys() == {"effective_rank", "rankme", "feature_std", "uniformity"}
+
+
+def test_inside_an_epoch_every_tenth_logged_step_has_an_examination(tmp_path: Path) -> None:
+    settings = SMALL | {"dataset": "cliparts[unlabeled[:90]]", "batch_size": 4, "epochs": 1, "log_every": 1}
+    run = sslzoo.pretrain("rotation", out=tmp_path / "run", **(settings | {"monitor_features": True}))
+    assert [found["step"] for found in lines_of(run) if "monitor" in found] == [10, 20, 22]
 
 
 def test_the_last_examination_and_score_are_those_of_the_published_encoder(runs: dict[str, Path]) -> None:

@@ -30,6 +30,8 @@ SAMPLES, FEWEST = 256, 64
 """Images whose features are examined, and at least: of fewer no rank could be told from a collapsed one."""
 _READ, _PART = 16, 64  # images decoded at a time, and images that go through the encoder at a time
 _MEASURED = ("effective_rank", "rankme", "feature_std", "uniformity")
+EVERY = 10
+"""Logged steps from one examination to the next: it costs about as much as a step of 64 images (0.4 to 1 step)."""
 VOTED_ON = 0.2
 """Share of the labelled data that the rest votes on."""
 
@@ -70,15 +72,18 @@ class Monitor:
         Raises:
             UsageError: if the data does not suit.
         """
-        self.spread = Spread(encoder)
+        self.spread, self.steps = Spread(encoder), EVERY * config.log_every
         self.examination = Examination(source, spec_of(encoder).input, accelerator) if config.monitor_features else None
         self.knn = None if labelled is None else OnlineKNN(labelled, accelerator, workers)
 
-    def look(self, encoder: nn.Module, ended: bool) -> dict[str, Any]:
-        """What is to be logged of ``encoder``, as it would be published now: at the end of an epoch the score too."""
+    def look(self, encoder: nn.Module, step: int, ended: bool) -> dict[str, Any]:
+        """What is to be logged at ``step`` of ``encoder``, as it would be published now.
+
+        An examination at every tenth logged step and at the end of an epoch, then also the score.
+        """
         found: dict[str, Any] = {}
-        if self.examination is not None and (measured := self.examination(encoder)):
-            found["monitor"] = measured
+        if self.examination is not None and (ended or step % self.steps == 0):
+            found = {"monitor": measured} if (measured := self.examination(encoder)) else {}
         if self.knn is not None and ended:
             found |= self.knn(encoder)
         return found
