@@ -94,7 +94,8 @@ def pretrain(
     source = (_open_stream if config.streaming else open_dataset)(config.dataset, **columns)
     validation = open_dataset(config.validation, **columns) if config.validation else None
     folder = Path(out or default_out(method, config))
-    return run_pretraining(method_type, method_config, config, source, folder, validation)
+    labelled = open_dataset(config.monitor_knn, **columns) if config.monitor_knn else None
+    return run_pretraining(method_type, method_config, config, source, folder, validation, labelled)
 
 
 def evaluate(

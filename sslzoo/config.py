@@ -95,8 +95,13 @@ class PretrainConfig:
     """Steps between checkpoints; 0 writes one at the end of each epoch."""
     log_every: int = 10
     """Steps between lines of log.jsonl."""
+    monitor_features: bool = False
+    """At every tenth logged step, examine the features of 256 fixed images (of --validation, if given) for collapse."""
+    monitor_knn: str = ""
+    """Labelled data set for a k-NN score after each epoch, for example cliparts[train]; the method never sees it."""
     stop_on: Literal["never", "non-finite", "collapse"] = "non-finite"
-    """Trouble that ends the run, and is else only reported: a loss that is not finite, or also collapsed features."""
+    """Trouble that ends the run, and is else only reported: a loss that is not finite, or also collapsed features,
+    of which --monitor-features sees more."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also send the log there."""
     illustrate: bool = False

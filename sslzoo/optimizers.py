@@ -8,11 +8,24 @@ from torch.optim import Optimizer
 
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.method import PretextMethod
+from sslzoo.nn.schedules import rate_factor
 
 
 def peak_rate(config: PretrainConfig) -> float:
     """The learning rate at its height: as given, or scaled linearly with the batch (Goyal et al., 2017)."""
     return config.lr * (config.batch_size / config.base_batch_size if config.base_batch_size else 1.0)
+
+
+def rate_at(config: PretrainConfig, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of ``step`` (from 0): the peak's share by warm-up and schedule."""
+    factor = rate_factor(
+        step,
+        config.epochs * steps_per_epoch,
+        warmup_steps=config.warmup_epochs * steps_per_epoch,
+        schedule=config.schedule,
+        milestones=config.milestones,
+    )
+    return peak_rate(config) * factor
 
 
 def build_optimizer(method: PretextMethod, config: PretrainConfig) -> Optimizer:

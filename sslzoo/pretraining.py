@@ -15,15 +15,15 @@ from sslzoo.config import PretrainConfig, UserError
 from sslzoo.data.source import Source
 from sslzoo.data.stream import Stream
 from sslzoo.display import Display
+from sslzoo.doctor import Doctor, Monitor, Trouble, Watch
 from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.handover import Sheet, hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
-from sslzoo.log import Log, Spread, Trouble, Watch
+from sslzoo.log import Log, flat
 from sslzoo.machine import Resolved, join_processes, resolve, splits_batch_statistics, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
-from sslzoo.nn.schedules import rate_factor
-from sslzoo.optimizers import build_optimizer, peak_rate, set_rate
+from sslzoo.optimizers import build_optimizer, rate_at, set_rate
 from sslzoo.record import check_same_run, new_record, read_record, write_record
 from sslzoo.run import Clock, Progress, Run
 from sslzoo.views.keyed import Draw
@@ -36,6 +36,7 @@ def pretrain(
     source: Source | Stream,
     out: Path,
     validation: Source | None = None,
+    labelled: Source | None = None,
 ) -> Path:
     """Pretrain, or go on exactly where a stopped run in ``out`` left off; return ``out``.
 
@@ -45,7 +46,7 @@ def pretrain(
     """
     resolved, record = settle(method_type, method_config, config, source, out)
     if not record["finished"]:
-        training = Training(method_type, method_config, config, resolved, source, validation, record, out)
+        training = Training(method_type, method_config, config, resolved, source, validation, record, out, labelled)
         training.restore()
         training.train()
         training.finish()
@@ -86,6 +87,7 @@ class Training:
         validation: Source | None,
         record: dict[str, Any],
         out: Path,
+        labelled: Source | None = None,
     ) -> None:
         self.config, self.record, self.out = config, record, out
         self.accelerator = accelerator = start_accelerator(config, resolved, out)
@@ -97,7 +99,7 @@ class Training:
         if config.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method = method
-        self.spread = Spread(method.encoder)
+        self.monitor = Monitor(method.encoder, config, validation or source, labelled, accelerator, resolved.workers)
         self.wrapped, self.optimizer = accelerator.prepare(method, build_optimizer(method, config))
         if config.compile:
             self.wrapped = torch.compile(self.wrapped)
@@ -111,6 +113,11 @@ class Training:
         self.average = frozen_copy(method.trained_encoder()) if config.ema else None
         self.watch = Watch()
         self.sheet = Sheet(method, record, out, self.batches.shown()) if config.illustrate else None
+
+    @property
+    def published(self) -> nn.Module:
+        """The encoder that would be handed over now."""
+        return self.method.trained_encoder() if self.average is None else self.average
 
     # A run is its folder.
 
@@ -158,6 +165,7 @@ class Training:
         progress, main = self.progress, self.accelerator.is_main_process
         title = f"{self.method.info.name} {self.config.encoder}"
         self.log = Log(self.out, self.accelerator, progress.step)
+        self.doctor = Doctor(self.method.info.family, self.method.feature_dim, self.log.past)
         with Interrupt() as self.interrupt, Display(title, progress.total_steps, progress.step, main) as self.display:
             if splits_batch_statistics(self.accelerator, self.method):
                 self.display.warn("batch norm", "batch norm takes its statistics on each process alone")
@@ -197,14 +205,7 @@ class Training:
         config, progress = self.config, self.progress
         # What the model draws (dropout, drop path) is a function of step and process: there is no state to save.
         seed_everything(config.seed, "step", progress.step, self.accelerator.process_index)
-        factor = rate_factor(
-            progress.step,
-            progress.total_steps,
-            warmup_steps=config.warmup_epochs * progress.steps_per_epoch,
-            schedule=config.schedule,
-            milestones=config.milestones,
-        )
-        self.rate = peak_rate(config) * factor
+        self.rate = rate_at(config, progress.step, progress.steps_per_epoch)
         set_rate(self.optimizer, self.rate)
         means: dict[str, Tensor] = {}
         for batch in micro_batches:
@@ -241,22 +242,24 @@ class Training:
         progress = self.progress
         scores = self.mean_over_processes(losses)
         speed = self.clock.lap() * self.config.batch_size
-        line: dict[str, Any] = {"epoch": epoch, "lr": self.rate, **scores, "samples_per_second": round(speed, 1)}
+        seen = self.monitor.look(self.published, progress.step, ended)
+        line: dict[str, Any] = {"step": progress.step, "epoch": epoch, "lr": self.rate, **scores}
+        line |= {"samples_per_second": round(speed, 1), **seen}
         if unreadable := len(self.batches.tally):
             line["unreadable"] = unreadable
         if ended and self.batches.validation is not None:
             line["validation"] = self.validate()
-        self.log.write(progress.step, line)
+        self.log.write(line)
         self.display.scores(scores, speed)
         if ended:
             held_out = {f"held-out {name}": value for name, value in line.get("validation", {}).items()}
-            self.display.epoch(epoch + 1, self.config.epochs, scores | held_out, speed)
+            self.display.epoch(epoch + 1, self.config.epochs, scores | held_out | flat(seen), speed)
             if self.sheet is not None and self.accelerator.is_main_process:
                 when = f"epoch {epoch + 1} of {self.config.epochs}, step {progress.step}"
                 self.sheet.draw(when, scores | held_out)
         self.batches.share_tally()
         self.heed(self.watch.trouble(self.accelerator))
-        self.heed(self.spread.trouble(progress.step, scores.get("feature_std")))
+        self.heed(self.doctor.examine(line))
 
     def heed(self, trouble: Trouble | None) -> None:
         """Stop the run, or say what is wrong with it, as ``stop_on`` wants."""
@@ -268,8 +271,7 @@ class Training:
 
     def mean_over_processes(self, losses: dict[str, Tensor]) -> dict[str, float]:
         """Logged scores as numbers. This waits for the device, so it is done for logged steps only."""
-        spread = self.spread()
-        losses = losses if spread is None else losses | {"feature_std": spread}
+        losses = losses | self.monitor.spread()
         values = torch.stack([value.float() for value in losses.values()])
         return dict(zip(losses, self.accelerator.reduce(values, "mean").tolist(), strict=True))
 
@@ -284,10 +286,9 @@ class Training:
 
     def finish(self) -> None:
         """Hand over the encoder; the run is finished."""
-        encoder = self.method.trained_encoder() if self.average is None else self.average
         if self.accelerator.is_main_process:
             self.record |= {"finished": True, "steps": self.progress.step, "seconds": round(self.progress.seconds, 1)}
-            hand_over(self.method, encoder, self.record, self.out, self.batches.shown())
+            hand_over(self.method, self.published, self.record, self.out, self.batches.shown())
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 

@@ -19,8 +19,10 @@ from sslzoo.config import PretrainConfig, UserError
 from sslzoo.taxonomy import MethodInfo
 
 FORMAT = 1
-FREE = ("workers", "save_every", "log_every", "tracker", "stop_on", "illustrate")
+FREE = ("workers", "save_every", "log_every", "tracker", "stop_on", "illustrate", "monitor_features", "monitor_knn")
 """Settings that may change when a run goes on: they do not change what is computed."""
+DATASETS = ("dataset", "validation", "monitor_knn")
+"""Settings that name data, which may be a folder of this machine."""
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "datasets", "huggingface-hub", "safetensors")
 
 
@@ -45,7 +47,7 @@ def new_record(
     environment: dict[str, Any],
 ) -> dict[str, Any]:
     """The record of a run that begins now. ``environment`` is what was resolved for this machine."""
-    pretrain = asdict(config) | {name: public_name(getattr(config, name)) for name in ("dataset", "validation")}
+    pretrain = asdict(config) | {name: public_name(getattr(config, name)) for name in DATASETS}
     return _plain(
         {
             "format": FORMAT,
@@ -120,11 +122,11 @@ def check_same_run(folder: Path, begun: dict[str, Any], now: dict[str, Any]) -> 
 def command_line(method: str, method_config: Any, config: PretrainConfig, defaults: PretrainConfig) -> str:
     """The command that repeats a run: every flag that is not the method's default."""
     words = ["sslzoo", "pretrain", method]
-    for name in ("dataset", "validation"):
+    for name in DATASETS:
         value = public_name(getattr(config, name))
-        words += [f"--{name}", value] if value else []
+        words += flag_words(name, value) if value else []
     words += ["--encoder", config.encoder]
-    spoken = {"dataset", "validation", "encoder"}
+    spoken = {*DATASETS, "encoder"}
     for field in fields(config):
         value = getattr(config, field.name)
         if field.name not in spoken and value != getattr(defaults, field.name):

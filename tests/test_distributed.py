@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 # Plain SGD at rate 1 without decay: what the weights moved by is the sum of the gradients.
 FLAGS = [
-    *("--dataset", "cliparts[unlabeled[:48]]", "--validation", "cliparts[test[:10]]", "--encoder", "test_vit"),
+    *("--dataset", "cliparts[unlabeled[:48]]", "--validation", "cliparts[test[:64]]", "--encoder", "test_vit"),
     *(
         "--image-size",
         "32",
@@ -32,6 +32,7 @@ FLAGS = [
 ]
 
 
+MONITOR = ["--monitor-features", "--monitor-knn", "cliparts[train[:60]]"]
 TORCHRUN = ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 ACCELERATE = ["accelerate.commands.launch", "--cpu", "--num_processes", "2"]
 
@@ -48,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     found = {}
     for processes, launcher in ((1, []), (2, TORCHRUN)):
         found[processes] = folder / str(processes)
-        done = pretrain(found[processes], launcher, "--illustrate")
+        done = pretrain(found[processes], launcher, "--illustrate", *MONITOR)
         assert done.returncode == 0, done.stderr
         assert json.loads((found[processes] / "run.json").read_text())["environment"]["processes"] == processes
     return found
@@ -69,6 +70,13 @@ def test_two_processes_log_the_loss_of_the_whole_batch(runs: dict[int, Path]) ->
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert two["accuracy"] == pytest.approx(one["accuracy"], abs=1e-6)
     assert lines[2][-1]["validation"]["loss"] == pytest.approx(lines[1][-1]["validation"]["loss"], rel=1e-3)
+
+
+def test_two_processes_measure_what_one_does(runs: dict[int, Path]) -> None:
+    """That being measured changes no run is seen below, where one that is not has the same weights."""
+    lines = {p: [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for p, run in runs.items()}
+    assert lines[2][-1]["monitor"] == pytest.approx(lines[1][-1]["monitor"], rel=1e-2)
+    assert lines[2][-1]["knn"] == pytest.approx(lines[1][-1]["knn"], abs=0.15), "one of a dozen may change sides"
 
 
 def test_the_first_of_two_processes_draws(runs: dict[int, Path]) -> None:

@@ -55,7 +55,7 @@ def shared_classes(train: Source, test: Source, several: bool = False) -> tuple[
     """
     names = _class_names(train, test)
     for source in (train, test):
-        _check_labels(source, names, several)
+        check_labels(source, names, several)
     if train.labels().ndim != test.labels().ndim:
         one, more = (train, test) if train.labels().ndim == 1 else (test, train)
         raise UsageError(f"the images of {one.name} have one label each, those of {more.name} several; choose one kind")
@@ -135,7 +135,13 @@ def _number_of_classes(labels: Tensor) -> int:
     return int((labels == 1).any(dim=0).sum()) if labels.ndim == 2 else len(labels.unique())
 
 
-def _check_labels(source: Source, names: tuple[str, ...], several: bool) -> None:
+def check_labels(source: Source, names: tuple[str, ...], several: bool = False) -> None:
+    """Hold labels against the names of classes.
+
+    Raises:
+        UsageError: if one is hidden or no position in ``names``, or if there are several per image though not
+            ``several`` may be.
+    """
     labels = source.labels()
     if labels.ndim == 2:
         if not several:
