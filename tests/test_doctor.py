@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import sslzoo
 from sslzoo.api import open_dataset
 from sslzoo.checkpoint import load_checkpoint
+from sslzoo.cli import main
 from sslzoo.config import PretrainConfig, UsageError, UserError
 from sslzoo.data.stream import Stream
 from sslzoo.doctor import Doctor, Watch
@@ -303,6 +304,12 @@ def test_a_few_images_cannot_be_examined() -> None:
     spec = spec_of(create_encoder("test_resnet", 32)).input
     with pytest.raises(UsageError, match=r"needs 64 images, and tiny\[train\] has 63"):
         Examination(TinySource(64, broken=(5,)), spec, Accelerator(cpu=True))
+
+
+def test_the_flag_is_also_called_monitor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--dataset", "cliparts[unlabeled[:63]]", "--encoder", "test_resnet", "--image-size", "32"]
+    assert main(["pretrain", "rotation", "--monitor", *words, "--out", str(tmp_path / "run")]) == 2
+    assert "--monitor-features needs 64 images" in capsys.readouterr().err
 
 
 def test_data_without_labels_is_refused_before_training(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.flags import parse, pretrain_flags
 from sslzoo.registry import methods
 
+_SHORT = {"--monitor": "--monitor-features"}
+"""Other names of flags. Torchrun takes ``--monitor`` for the start of one of its own, wherever it stands."""
+
 
 def main(verb: str, words: list[str]) -> int:
     """Pretrain, and print the run's folder."""
@@ -24,6 +27,7 @@ def main(verb: str, words: list[str]) -> int:
             print(usage)
             return 0
         raise UsageError(usage)
+    words = [_SHORT.get(word, word) for word in words]
     method = methods.load(words[0])
     prog = f"sslzoo pretrain {words[0]}"
 
