@@ -317,8 +317,9 @@ def test_list_shows_each_kind_with_what_matters_of_it(capsys: pytest.CaptureFixt
     assert cliparts["package"] == "sslzoo" and cliparts["splits"][0] == "unlabeled" and "error" not in cliparts
 
 
-def test_the_readme_shows_the_methods_that_are_installed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["list", "--markdown"]) == 0
+@pytest.mark.parametrize("kind", ["methods", "evaluations"])
+def test_the_readme_shows_what_is_installed(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--kind", kind, "--markdown"]) == 0
     table = capsys.readouterr().out.strip()
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert table in readme, "put the output of `sslzoo list --markdown` into README.md"
+    assert table in readme, f"put the output of `sslzoo list --kind {kind} --markdown` into README.md"
