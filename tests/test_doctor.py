@@ -102,6 +102,14 @@ def test_a_collapse_that_passed_begins_anew() -> None:
     assert trouble is not None and trouble.kind == "complete collapse" and "since step 30" in trouble.text
 
 
+def test_lines_between_two_examinations_do_not_end_what_these_show() -> None:
+    between = [{"step": step, "feature_std": 0.7} for step in (110, 120, 190)]
+    doctor = Doctor("clustering", 512, [line(100, rank=2.0, rankme=3.0)])
+    assert [doctor.examine(each) for each in between] == [None] * 3, "it is told when it is seen again"
+    trouble = doctor.examine(line(200, rank=2.0, rankme=3.0))
+    assert trouble is not None and "dimensional collapse since step 100" in trouble.text
+
+
 def test_a_run_that_goes_on_knows_since_when() -> None:
     trouble = Doctor("jigsaw", 96, [line(10), line(20, std=0.002), line(30, std=0.001)]).examine(line(40, std=0.0))
     assert trouble is not None and trouble.text.startswith("complete collapse since step 20: ")

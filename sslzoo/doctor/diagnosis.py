@@ -90,24 +90,29 @@ class Doctor:
             self.examine(line)
 
     def examine(self, line: dict[str, Any]) -> Trouble | None:
-        """The collapse that the next logged line shows, once it has lasted."""
-        found = self._symptoms(line)
-        self.since = {kind: self.since.get(kind, line["step"]) for kind in found}
-        for kind, symptom in found.items():
-            since = self.since[kind]
-            if line["step"] - since >= PATIENCE:
-                return Trouble(kind, f"{kind} since step {since}: {symptom}; usual causes: {usual_causes(self.family)}")
-        return None
+        """The collapse that the next logged line shows, once it has lasted. What a line does not measure stays open."""
+        trouble = None
+        for kind, symptom in self._symptoms(line).items():
+            since = self.since.setdefault(kind, line["step"])
+            if not symptom:
+                del self.since[kind]
+            elif line["step"] - since >= PATIENCE:
+                text = f"{kind} since step {since}: {symptom}; usual causes: {usual_causes(self.family)}"
+                trouble = trouble or Trouble(kind, text)
+        return trouble
 
     def _symptoms(self, line: dict[str, Any]) -> dict[str, str]:
-        monitored = line.get("monitor", {})
-        spreads = [found["feature_std"] for found in (line, monitored) if "feature_std" in found]
-        if spreads and min(spreads) < ONE_FEATURE:
-            return {"complete collapse": f"the encoder gives all images one feature (feature_std {min(spreads):.2g})"}
-        rank, rankme = (monitored.get(name, self.dim) for name in ("effective_rank", "rankme"))
-        if rank < FEW_VARIANCES and rankme < FEW_DIRECTIONS:
-            return {"dimensional collapse": f"effective rank {rank:.2g} of {self.dim} (RankMe {rankme:.2g})"}
-        return {}
+        """What is seen of each kind of collapse that the line measures; empty if nothing is wrong."""
+        monitored, found = line.get("monitor", {}), {}
+        spreads = [each["feature_std"] for each in (line, monitored) if "feature_std" in each]
+        if spreads:
+            symptom = f"the encoder gives all images one feature (feature_std {min(spreads):.2g})"
+            found["complete collapse"] = symptom if min(spreads) < ONE_FEATURE else ""
+        if monitored:
+            rank, rankme = monitored["effective_rank"], monitored["rankme"]
+            symptom = f"effective rank {rank:.2g} of {self.dim} (RankMe {rankme:.2g})"
+            found["dimensional collapse"] = symptom if rank < FEW_VARIANCES and rankme < FEW_DIRECTIONS else ""
+        return found
 
 
 def usual_causes(family: str) -> str:
