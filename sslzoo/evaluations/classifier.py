@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,6 +18,7 @@ from sslzoo.data.order import KeyedOrder
 from sslzoo.data.source import Source
 from sslzoo.data.tally import UnreadableTally
 from sslzoo.encoders import InputSpec, feature_dim, spec_of
+from sslzoo.evaluations.tuning import repeatable, workers_for
 from sslzoo.features import extract
 from sslzoo.machine import best_precision
 from sslzoo.nn.schedules import rate_factor
@@ -69,7 +68,7 @@ class Classifier(nn.Module):
             Diverged: if features are not finite.
         """
         device = self.head.weight.device
-        features = extract(self.encoder, source, workers=_workers(device))
+        features = extract(self.encoder, source, workers=workers_for(device))
         if not features.final.isfinite().all():
             raise Diverged(f"the fine-tuned encoder's features of {source.name} are not finite; choose lower --lrs")
         with torch.no_grad():
@@ -118,7 +117,7 @@ def fit(encoder: nn.Module, source: Source, targets: Tensor, classes: int, recip
     """
     device = next(encoder.parameters()).device
     batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device)
-    with _repeatable(device):
+    with repeatable(device):
         model = Classifier(copy.deepcopy(encoder), classes).to(device).to(memory_format=torch.channels_last)
         _train(model.requires_grad_(True).train(), batches, targets.to(device), recipe)
     return model
@@ -157,7 +156,7 @@ class _Batches:
             self._views,
             channels=spec.size[0],
             sampler=self.order,
-            workers=_workers(device),
+            workers=workers_for(device),
             augment_in_workers=device.type == "cpu",
         )
 
@@ -169,16 +168,3 @@ class _Batches:
             image = batch["image"].to(self._device, non_blocking=True, memory_format=torch.channels_last)
             batch = {**batch, "image": image}
             yield batch if self._device.type == "cpu" else self._views.augment(batch)
-
-
-def _workers(device: torch.device) -> int:
-    """None where the encoder needs the CPU itself, as for cached features."""
-    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
-
-
-@contextmanager
-def _repeatable(device: torch.device) -> Iterator[None]:
-    """What a model draws (dropout, drop path) is the same each time; the caller's generator is left alone."""
-    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-        torch.manual_seed(0)
-        yield

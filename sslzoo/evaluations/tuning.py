@@ -63,7 +63,7 @@ def workers_for(device: torch.device) -> int:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """The same random numbers each time, for initial weights and sampled boxes; those of the caller go on untouched."""
+    """The same random numbers each time, for weights, dropout, sampled boxes; those of the caller go on untouched."""
     with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
         torch.manual_seed(0)
         yield
