@@ -23,6 +23,7 @@ from sslzoo.log import Log, flat
 from sslzoo.machine import Resolved, join_processes, resolve, splits_batch_statistics, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
+from sslzoo.nn.small_maps import pad_small_maps
 from sslzoo.optimizers import build_optimizer, rate_at, set_rate
 from sslzoo.record import check_same_run, new_record, read_record, write_record
 from sslzoo.run import Clock, Progress, Run
@@ -94,6 +95,7 @@ class Training:
         seed_everything(config.seed, "initial weights")
         encoder = create_encoder(config.encoder, config.image_size, config.channels, config.encoder_args)
         method = method_type(encoder, method_config)
+        pad_small_maps(method)
         if config.channels_last:
             method.to(memory_format=torch.channels_last)
         if config.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":

@@ -22,6 +22,7 @@ from sslzoo.evaluations.tuning import repeatable, workers_for
 from sslzoo.features import extract
 from sslzoo.machine import best_precision
 from sslzoo.nn.schedules import rate_factor
+from sslzoo.nn.small_maps import pad_small_maps
 from sslzoo.optimizers import parameter_groups, set_rate
 from sslzoo.views import Batch, Sample, Views, draw_for
 from sslzoo.views.color import normalize, to_float
@@ -119,6 +120,7 @@ def fit(encoder: nn.Module, source: Source, targets: Tensor, classes: int, recip
     batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device)
     with repeatable(device):
         model = Classifier(copy.deepcopy(encoder), classes).to(device).to(memory_format=torch.channels_last)
+        pad_small_maps(model)
         _train(model.requires_grad_(True).train(), batches, targets.to(device), recipe)
     return model
 
