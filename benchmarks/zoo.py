@@ -27,12 +27,13 @@ import timm
 import torch
 import tyro
 
-from sslzoo.api import default_out, open_dataset, recipe_of
+from sslzoo.api import open_dataset
 from sslzoo.config import PretrainConfig
 from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder
 from sslzoo.hub.load import load_encoder
 from sslzoo.pretraining import Training, settle
+from sslzoo.recipes import default_out, recipe_of
 from sslzoo.record import git_commit
 from sslzoo.registry import evaluations, methods
 from sslzoo.report import evaluate

@@ -25,7 +25,6 @@ import torch
 import tyro
 
 import sslzoo
-from sslzoo.api import default_out
 from sslzoo.card import write_card
 from sslzoo.cli.models import markdown
 from sslzoo.config import PretrainConfig, UserError
@@ -34,6 +33,7 @@ from sslzoo.hub.layout import move_encoder_into_run, published_files
 from sslzoo.hub.load import load_folder
 from sslzoo.hub.timm_config import build_encoder, read_config
 from sslzoo.hub.weights import WEIGHTS, write_weights
+from sslzoo.recipes import default_out
 from sslzoo.record import read_record, restore_config
 from sslzoo.registry import evaluations, methods
 from sslzoo.report import Report

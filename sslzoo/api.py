@@ -25,6 +25,7 @@ from sslzoo.hub.push import push as push_run
 from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
 from sslzoo.pretraining import pretrain as run_pretraining
+from sslzoo.recipes import default_out, divide, field_names, recipe_of
 from sslzoo.record import public_name, read_record, restore_config
 from sslzoo.registry import datasets, evaluations, method_info, methods
 from sslzoo.report import Report, read_report, save_figures, save_report
@@ -86,7 +87,7 @@ def pretrain(
         UserError: for anything else the user can mend.
     """
     method_type = methods.load(method)
-    shared, own = _divide(method_type, settings)
+    shared, own = divide(method_type, settings)
     usual, usual_own = recipe_of(method_type, recipe)
     config = replace(config or usual, **shared)
     method_config = replace(method_config or usual_own, **own)
@@ -123,7 +124,7 @@ def evaluate(
     kind = evaluations.load(evaluation)
     unknown = settings.keys() - {field.name for field in fields(kind.Config)}
     if unknown:
-        raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {_names(kind.Config)}")
+        raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {field_names(kind.Config)}")
     columns = {"image_column": image_column, "label_column": label_column}
     encoder = load_encoder(model)
     if kind.info.needs == "method":
@@ -277,48 +278,3 @@ def push(
         token=token,
         endpoint=endpoint,
     )
-
-
-def default_out(method: str, config: PretrainConfig) -> Path:
-    """``runs/<method>_<encoder>_<dataset>``, the name a released encoder would have."""
-    dataset = public_name(parse_name(config.dataset)[0])
-    plain = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in dataset)
-    return Path("runs") / f"{method}_{config.encoder}_{plain}"
-
-
-def recipe_of(method: type[PretextMethod], name: str = "") -> tuple[PretrainConfig, Any]:
-    """One of a method's recipes as both configurations; the paper's if no name is given.
-
-    Raises:
-        UsageError: if it has none of that name.
-    """
-    if name and name not in method.recipes:
-        there = ", ".join(method.recipes) or "none besides the paper's"
-        raise UsageError(f"{method.info.name} has no recipe {name!r}; there are: {there}")
-    shared, own = _divide(method, dict(method.recipes[name]) if name else {})
-    return replace(method.defaults, **shared), method.Config(**own)
-
-
-def recorded_settings(method: type[PretextMethod], out: Path) -> tuple[PretrainConfig, Any] | None:
-    """What a run in ``out`` was begun with, to go on without saying it all again; None where there is no run."""
-    record = read_record(out)
-    if record is None or record["method"]["name"] != method.info.name:
-        return None
-    return restore_config(PretrainConfig, record["pretrain"]), restore_config(method.Config, record["method_config"])
-
-
-def _divide(method: type[PretextMethod], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Settings of every method, and of this one."""
-    shared = {field.name for field in fields(PretrainConfig)}
-    own = {field.name for field in fields(method.Config)}
-    unknown = sorted(settings.keys() - shared - own)
-    if unknown:
-        raise UsageError(f"{method.info.name} has no setting {unknown[0]!r}; its own are: {_names(method.Config)}")
-    return (
-        {name: value for name, value in settings.items() if name in shared},
-        {name: value for name, value in settings.items() if name in own},
-    )
-
-
-def _names(config: type) -> str:
-    return ", ".join(field.name for field in fields(config)) or "none"

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     "config", "taxonomy", "encoders", "views", "nn", "method", "data", "datasets", "features", "checkpoint", "run",
     "record", "figures", "hub", "card", "handover", "log", "display", "interrupt", "machine", "optimizers", "batches",
-    "evaluation", "evaluations", "doctor", "report", "agreement", "pretraining", "declared", "registry", "survey",
-    "api", "flags", "scaffold", "testing", "cli", "__main__",
+    "evaluation", "evaluations", "doctor", "report", "agreement", "pretraining", "recipes", "declared", "registry",
+    "survey", "api", "flags", "scaffold", "testing", "cli", "__main__",
 ]  # fmt: skip
 OPEN_TO_PLUGINS = {"config", "taxonomy", "encoders", "views", "nn", "method"}
 

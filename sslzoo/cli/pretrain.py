@@ -7,9 +7,10 @@ from typing import Any
 
 from accelerate import PartialState
 
-from sslzoo.api import default_out, pretrain, recipe_of, recorded_settings
+from sslzoo.api import pretrain
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.flags import parse, pretrain_flags
+from sslzoo.recipes import default_out, recipe_of, recorded_settings
 from sslzoo.registry import methods
 
 _SHORT = {"--monitor": "--monitor-features"}

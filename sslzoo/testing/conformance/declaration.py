@@ -9,12 +9,12 @@ from typing import Any
 
 import tyro
 
-from sslzoo.api import recipe_of
 from sslzoo.config import UserError
 from sslzoo.declared import read_info
 from sslzoo.evaluation import Evaluation
 from sslzoo.flags import pretrain_flags
 from sslzoo.method import PretextMethod
+from sslzoo.recipes import recipe_of
 from sslzoo.record import flag_words, restore_config
 
 

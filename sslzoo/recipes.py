@@ -1,0 +1,62 @@
+"""What a method is pretrained with: its recipes, a run's own settings, and where the run goes."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from sslzoo.config import PretrainConfig, UsageError
+from sslzoo.data.splits import parse_name
+from sslzoo.method import PretextMethod
+from sslzoo.record import public_name, read_record, restore_config
+
+
+def default_out(method: str, config: PretrainConfig) -> Path:
+    """``runs/<method>_<encoder>_<dataset>``, the name a released encoder would have."""
+    dataset = public_name(parse_name(config.dataset)[0])
+    plain = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in dataset)
+    return Path("runs") / f"{method}_{config.encoder}_{plain}"
+
+
+def recipe_of(method: type[PretextMethod], name: str = "") -> tuple[PretrainConfig, Any]:
+    """One of a method's recipes as both configurations; the paper's if no name is given.
+
+    Raises:
+        UsageError: if it has none of that name.
+    """
+    if name and name not in method.recipes:
+        there = ", ".join(method.recipes) or "none besides the paper's"
+        raise UsageError(f"{method.info.name} has no recipe {name!r}; there are: {there}")
+    shared, own = divide(method, dict(method.recipes[name]) if name else {})
+    return replace(method.defaults, **shared), method.Config(**own)
+
+
+def recorded_settings(method: type[PretextMethod], out: Path) -> tuple[PretrainConfig, Any] | None:
+    """What a run in ``out`` was begun with, to go on without saying it all again; None where there is no run."""
+    record = read_record(out)
+    if record is None or record["method"]["name"] != method.info.name:
+        return None
+    return restore_config(PretrainConfig, record["pretrain"]), restore_config(method.Config, record["method_config"])
+
+
+def divide(method: type[PretextMethod], settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of every method, and those of this one.
+
+    Raises:
+        UsageError: for one that is neither.
+    """
+    shared = {field.name for field in fields(PretrainConfig)}
+    own = {field.name for field in fields(method.Config)}
+    unknown = sorted(settings.keys() - shared - own)
+    if unknown:
+        raise UsageError(f"{method.info.name} has no setting {unknown[0]!r}; its own are: {field_names(method.Config)}")
+    return (
+        {name: value for name, value in settings.items() if name in shared},
+        {name: value for name, value in settings.items() if name in own},
+    )
+
+
+def field_names(config: type) -> str:
+    """The settings of a configuration, for messages."""
+    return ", ".join(field.name for field in fields(config)) or "none"
