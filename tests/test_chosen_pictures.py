@@ -9,14 +9,14 @@ from tiny_source import TinySource
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import InputSpec
-from sslzoo.evaluations.pictures import known_labels, read_pictures, spread
+from sslzoo.evaluations.pictures import by_turns, known_labels, read_pictures
 
 SPEC = InputSpec.square(16)
 
 
 def test_the_classes_take_turns() -> None:
     labels = torch.tensor([0] * 50 + [1] * 5 + [2] * 2)
-    order = spread(torch.arange(57), labels)
+    order = by_turns(torch.arange(57), labels)
     assert sorted(order.tolist()) == list(range(57))
     drawn = labels[order].tolist()
     assert all(sorted(drawn[start : start + 3]) == [0, 1, 2] for start in (0, 3))
@@ -25,9 +25,9 @@ def test_the_classes_take_turns() -> None:
 
 def test_what_is_drawn_hangs_on_positions_only() -> None:
     labels = torch.arange(30) % 3
-    order, index = spread(torch.arange(30), labels), torch.arange(30).flip(0)
-    assert torch.equal(index[spread(index, labels.flip(0))], order)
-    assert not torch.equal(spread(torch.arange(30), None), torch.arange(30))
+    order, index = by_turns(torch.arange(30), labels), torch.arange(30).flip(0)
+    assert torch.equal(index[by_turns(index, labels.flip(0))], order)
+    assert not torch.equal(by_turns(torch.arange(30), None), torch.arange(30))
 
 
 def test_unreadable_pictures_are_passed_over() -> None:

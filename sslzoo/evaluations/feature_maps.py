@@ -24,7 +24,7 @@ from sslzoo.data.source import Source
 from sslzoo.encoders import spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.canvas import Canvas
-from sslzoo.evaluations.pictures import known_labels, read_pictures, spread
+from sslzoo.evaluations.pictures import by_turns, known_labels, read_pictures
 from sslzoo.features.frozen import frozen
 from sslzoo.figures import GAP, LINE, MARGIN, WIDTH
 
@@ -83,7 +83,7 @@ class FeatureMaps(Evaluation):
             )
         spec, device = spec_of(encoder).input, next(encoder.parameters()).device
         pictures = read_pictures(
-            test, spread(torch.arange(len(test)), known_labels(test)).tolist(), self.config.images, spec
+            test, by_turns(torch.arange(len(test)), known_labels(test)).tolist(), self.config.images, spec
         )
         with frozen(encoder, device):
             kind, maps = maps_of(encoder, pictures.image.to(device), self.config.power)

@@ -17,7 +17,7 @@ from sslzoo.encoders import spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.canvas import Canvas
 from sslzoo.evaluations.labelled import finite_features
-from sslzoo.evaluations.pictures import class_name, known_labels, read_pictures, spread
+from sslzoo.evaluations.pictures import by_turns, class_name, known_labels, read_pictures
 from sslzoo.figures import ACCENT, FRAME, LINE, MARGIN, SECOND, WIDTH
 
 _CHUNK = 2**23  # similarities at a time, 32 MB; more if that is fewer than 64 rows
@@ -69,7 +69,7 @@ class Neighbours(Evaluation):
         near = nearest_others(features.final.to(next(encoder.parameters()).device), k).cpu()
         labels = known_labels(test)
         labels = None if labels is None else labels[features.index]
-        drawn = spread(features.index, labels)[:queries]
+        drawn = by_turns(features.index, labels)[:queries]
         rows = torch.cat([drawn[:, None], near[drawn]], dim=1)
         order = features.index[rows].flatten().tolist()
         shown = read_pictures(test, order, len(order), spec_of(encoder).input).shown

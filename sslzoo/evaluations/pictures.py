@@ -43,7 +43,7 @@ def class_name(source: Source, label: int) -> str:
     return source.class_names[label] if label < len(source.class_names) else str(label)
 
 
-def spread(index: Tensor, labels: Tensor | None) -> Tensor:
+def by_turns(index: Tensor, labels: Tensor | None) -> Tensor:
     """The rows of ``index`` (N,) in an order that goes through the classes in turn, at random but always the same.
 
     ``index`` are positions in the data set, which decide the drawing; ``labels`` (N,) are theirs.

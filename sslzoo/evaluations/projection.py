@@ -20,7 +20,7 @@ from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.canvas import Canvas
 from sslzoo.evaluations.labelled import finite_features
-from sslzoo.evaluations.pictures import class_name, known_labels, spread
+from sslzoo.evaluations.pictures import by_turns, class_name, known_labels
 from sslzoo.figures import ACCENT, FRAME, GAP, LINE, MARGIN, WIDTH
 
 _LEAST = 5
@@ -77,7 +77,7 @@ class Projection(Evaluation):
             raise UsageError(f"a map needs {_LEAST} images, and {test.name} has {len(features.index)}")
         labels = known_labels(test)
         labels = None if labels is None else labels[features.index]
-        drawn = spread(features.index, labels)[: self.config.points].sort().values
+        drawn = by_turns(features.index, labels)[: self.config.points].sort().values
         rows = F.normalize(features.final[drawn], dim=1)
         if (rows - rows.mean(0)).abs().max() < 1e-6:
             raise UserError(

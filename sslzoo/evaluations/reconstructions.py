@@ -16,7 +16,7 @@ from sslzoo.data.samples import Samples
 from sslzoo.data.source import Source
 from sslzoo.encoders import spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.pictures import known_labels, spread
+from sslzoo.evaluations.pictures import by_turns, known_labels
 from sslzoo.figures import COLUMNS, illustration_sheet
 from sslzoo.handover import illustrations
 from sslzoo.method import Batch, PretextMethod
@@ -86,7 +86,7 @@ class Reconstructions(Evaluation):
 def held_out(method: PretextMethod, source: Source, count: int) -> Batch:
     """A batch of ``count`` samples as the method takes them, on its device; others stand in for unreadable ones."""
     spec = spec_of(method.encoder).input
-    index = spread(torch.arange(len(source)), known_labels(source))[:count]
+    index = by_turns(torch.arange(len(source)), known_labels(source))[:count]
     keys = Draw.root(0).at("evaluation", "reconstructions").of(index).key
     read = Samples(source, spec.size[0]).__getitems__(list(zip(index.tolist(), keys.tolist(), strict=True)))
     batch = Collate(method.views(method.config, spec), augment=True)(read)
