@@ -17,6 +17,7 @@ from sslzoo.data.order import KeyedOrder, Order, in_order
 from sslzoo.data.source import Source
 from sslzoo.data.stream import Stream, StreamedOrder
 from sslzoo.data.tally import UnreadableTally
+from sslzoo.profiling import Profile
 from sslzoo.views import Batch, Views
 
 SHOWN = 8
@@ -34,13 +35,14 @@ class Batches:
         config: PretrainConfig,
         workers: int,
         accelerator: Accelerator,
+        profile: Profile,
     ) -> None:
         self.source, self.validation, self.views, self.config = source, validation, views, config
-        self.accelerator = accelerator
+        self.accelerator, self.profile = accelerator, profile
         self.workers = workers
         self.order = self._order()
         self.tally = UnreadableTally(source.name, 0 if isinstance(source, Stream) else len(source))
-        self._training = self._loader(source, self.order)
+        self._training = self._loader(source, self.order, timed=config.profile)
         if validation is not None:
             size = config.batch_size // config.accumulate
             self._held_out = self._loader(validation, in_order(len(validation), size, config.seed))
@@ -49,7 +51,7 @@ class Batches:
     def steps(self, epoch: int, start_step: int) -> Iterator[list[Batch]]:
         """The micro-batches of each step of an epoch, from ``start_step`` on."""
         self.order.set_epoch(epoch, start_step)
-        batches = (self._arrived(batch, self.tally) for batch in self._training)
+        batches = map(self._next, self.profile.waiting(self._training))
         while micro_batches := list(islice(batches, self.config.accumulate)):
             yield micro_batches
 
@@ -85,7 +87,9 @@ class Batches:
             return StreamedOrder(self.source, config.batch_size, samples_per_epoch=config.samples_per_epoch, **part)
         return KeyedOrder(len(self.source), config.batch_size, **part)
 
-    def _loader(self, source: Source | Stream, references: Any, workers: int | None = None) -> Loader:
+    def _loader(
+        self, source: Source | Stream, references: Any, workers: int | None = None, timed: bool = False
+    ) -> Loader:
         return train_loader(
             source,
             self.views,
@@ -93,7 +97,13 @@ class Batches:
             sampler=references,
             workers=self.workers if workers is None else workers,
             augment_in_workers=self.accelerator.device.type == "cpu",
+            timed=timed,
         )
+
+    def _next(self, batch: Batch) -> Batch:
+        self.profile.loader.add(batch.pop("seconds", {}))
+        with self.profile("transfer"):
+            return self._arrived(batch, self.tally)
 
     def _arrived(self, batch: Batch, tally: UnreadableTally) -> Batch:
         """A batch on the device, augmented there unless the workers did it."""

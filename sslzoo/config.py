@@ -88,6 +88,9 @@ class PretrainConfig:
     """Threads of the training process on CPU; 0 shares the cores out among the processes."""
     workers: int = -1
     """Loader processes; -1 chooses, 0 loads in the training process."""
+    cache: float = -1.0
+    """Gigabytes of disk for decoded pictures, so that each is decoded once; 0 keeps none, -1 chooses: an eighth of the
+    memory, if there is more than one epoch."""
     sync_batch_norm: bool = True
     """On several GPUs, take batch statistics over all of them."""
 
@@ -102,6 +105,8 @@ class PretrainConfig:
     stop_on: Literal["never", "non-finite", "collapse"] = "non-finite"
     """Trouble that ends the run, and is else only reported: a loss that is not finite, or also collapsed features,
     of which --monitor-features sees more."""
+    profile: bool = False
+    """At the end, say where the time of a step went, in a table and in profile.json."""
     tracker: Literal["none", "tensorboard", "trackio", "wandb"] = "none"
     """Also send the log there."""
     illustrate: bool = False

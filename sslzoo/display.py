@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sslzoo.profiling import table
 
 
 class Display:
@@ -45,6 +48,12 @@ class Display:
     def epoch(self, epoch: int, epochs: int, scores: dict[str, float], samples_per_second: float) -> None:
         """One lasting line per epoch."""
         self.say(f"epoch {epoch}/{epochs}  {_format(scores)}  {samples_per_second:.0f} samples/s")
+
+    def profile(self, result: dict[str, Any]) -> None:
+        """Where the time went, and what is wrong with that."""
+        self.bar.console.print(table(result))
+        for text in result["warnings"]:
+            self.say(f"warning: {text}")
 
     def warn(self, kind: str, text: str) -> None:
         """A lasting line, once for each kind of trouble."""

@@ -52,8 +52,7 @@ def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Res
     with one or two cores all train, and one loader beside them is idle most of the time. ``OMP_NUM_THREADS`` wins.
     """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
-    cores = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    share = max(1, cores // local)
+    share = max(1, usable_cores() // local)
     loading = max(1, share // 4) if device.type == "cpu" else max(1, share - 1)
     workers = config.workers if config.workers >= 0 else min(loading, 8)
     training = max(1, share - workers) if share > 2 else share
@@ -64,6 +63,11 @@ def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Res
         threads=config.threads or int(os.environ.get("OMP_NUM_THREADS", training)),
         workers=workers,
     )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def best_precision(device: torch.device) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from sslzoo.batches import Batches
 from sslzoo.checkpoint import load_checkpoint, save_checkpoint
 from sslzoo.config import PretrainConfig, UserError
+from sslzoo.data.decoded import keep_decoded
 from sslzoo.data.source import Source
 from sslzoo.data.stream import Stream
 from sslzoo.display import Display
@@ -20,12 +20,14 @@ from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.handover import Sheet, hand_over
 from sslzoo.interrupt import Interrupt, Interrupted
 from sslzoo.log import Log, flat
-from sslzoo.machine import Resolved, join_processes, resolve, splits_batch_statistics, start_accelerator
+from sslzoo.machine import Resolved, splits_batch_statistics, start_accelerator
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.nn.ema import ema_update, frozen_copy
 from sslzoo.nn.small_maps import pad_small_maps
 from sslzoo.optimizers import build_optimizer, rate_at, set_rate
-from sslzoo.record import check_same_run, new_record, read_record, write_record
+from sslzoo.profiling import Profile
+from sslzoo.recipes import settle
+from sslzoo.record import write_record
 from sslzoo.run import Clock, Progress, Run
 from sslzoo.views.keyed import Draw
 
@@ -47,32 +49,13 @@ def pretrain(
     """
     resolved, record = settle(method_type, method_config, config, source, out)
     if not record["finished"]:
+        source = keep_decoded(source, config)
+        validation, labelled = (given and keep_decoded(given, config) for given in (validation, labelled))
         training = Training(method_type, method_config, config, resolved, source, validation, record, out, labelled)
         training.restore()
         training.train()
         training.finish()
     return out
-
-
-def settle(
-    method_type: type[PretextMethod], method_config: Any, config: PretrainConfig, source: Source | Stream, out: Path
-) -> tuple[Resolved, dict[str, Any]]:
-    """What the machine gives the run in ``out``, and its record: that of the run begun there, or a new one."""
-    begun = read_record(out)
-    state = join_processes()
-    resolved = resolve(config, state.device, state.num_processes)
-    if begun:  # a run keeps the arithmetic it began with
-        kept = {name: begun["environment"][name] for name in ("precision", "threads")}
-        resolved = dataclasses.replace(resolved, **kept)
-    samples = (config.samples_per_epoch or source.length) if isinstance(source, Stream) else len(source)
-    dataset = {"name": source.name, "fingerprint": source.fingerprint, "license": source.license, "samples": samples}
-    record = new_record(
-        method_type.info, method_config, config, method_type.defaults, dataset, dataclasses.asdict(resolved)
-    )
-    if begun:
-        check_same_run(out, begun, record)
-        record = begun
-    return resolved, record
 
 
 class Training:
@@ -107,7 +90,9 @@ class Training:
             self.wrapped = torch.compile(self.wrapped)
 
         views = method_type.views(method_config, spec_of(encoder).input)
-        self.batches = Batches(source, validation, views, config, resolved.workers, accelerator)
+        size = config.batch_size // accelerator.num_processes
+        self.profile = Profile(resolved, size, exact=config.profile)
+        self.batches = Batches(source, validation, views, config, resolved.workers, accelerator, self.profile)
         order = self.batches.order
         self.progress = Progress(0, order.steps_per_epoch, config.epochs * order.steps_per_epoch)
         self.run = Run(out, accelerator, self.progress, source, order.num_samples, self.optimizer)
@@ -164,8 +149,8 @@ class Training:
 
     def train(self) -> None:
         """All steps that are left."""
-        progress, main = self.progress, self.accelerator.is_main_process
-        title = f"{self.method.info.name} {self.config.encoder}"
+        config, progress, main = self.config, self.progress, self.accelerator.is_main_process
+        title = f"{self.method.info.name} {config.encoder}"
         self.log = Log(self.out, self.accelerator, progress.step)
         self.doctor = Doctor(self.method.info.family, self.method.feature_dim, self.log.past)
         with Interrupt() as self.interrupt, Display(title, progress.total_steps, progress.step, main) as self.display:
@@ -175,6 +160,8 @@ class Training:
                 self.display.say(f"going on in {self.out} after step {progress.step} of {progress.total_steps}")
             while progress.step < progress.total_steps:
                 self.epoch(progress.epoch)
+            if config.profile and main:
+                self.display.profile(self.profile.save(self.out))
 
     def epoch(self, epoch: int) -> None:
         """From where the run stands to the end of its epoch."""
@@ -187,18 +174,22 @@ class Training:
         for micro_batches in self.batches.steps(epoch, progress.step % progress.steps_per_epoch):
             losses = self.step(micro_batches)
             progress.step += 1
-            self.method.on_step_end(self.run)
-            if self.average is not None:
-                ema_update(self.average, self.method.trained_encoder(), config.ema)
-            self.watch.see(progress.step, losses)
-            self.display.step(progress.step)
+            with self.profile("hooks"):
+                self.method.on_step_end(self.run)
+                if self.average is not None:
+                    ema_update(self.average, self.method.trained_encoder(), config.ema)
             ended = progress.at_epoch_start
-            if ended or progress.step % config.log_every == 0:
-                self.report(epoch, losses, ended)
+            with self.profile("logging"):
+                self.watch.see(progress.step, losses)
+                self.display.step(progress.step)
+                if ended or progress.step % config.log_every == 0:
+                    self.report(epoch, losses, ended)
             wanted = self.interrupted(ended)
             due = progress.step % config.save_every == 0 if config.save_every else ended
             if due or wanted or progress.step == progress.total_steps:
-                self.save()
+                with self.profile("checkpoint"):
+                    self.save()
+            self.profile.step()
             if wanted:
                 raise Interrupted(f"stopped after step {progress.step}; run the same command again to go on from there")
 
@@ -212,12 +203,15 @@ class Training:
         means: dict[str, Tensor] = {}
         for batch in micro_batches:
             with self.accelerator.accumulate(self.wrapped):
-                losses = self.wrapped(batch)
-                self.accelerator.backward(losses["loss"])
-                if self.accelerator.sync_gradients and config.clip_grad:
-                    self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_grad)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+                with self.profile("forward"):
+                    losses = self.wrapped(batch)
+                with self.profile("backward"):
+                    self.accelerator.backward(losses["loss"])
+                with self.profile("optimizer"):
+                    if self.accelerator.sync_gradients and config.clip_grad:
+                        self.accelerator.clip_grad_norm_(self.wrapped.parameters(), config.clip_grad)
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
             for name, value in losses.items():
                 means[name] = means.get(name, 0) + value.detach() / len(micro_batches)
         return means

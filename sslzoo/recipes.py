@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from sslzoo.config import PretrainConfig, UsageError
+from sslzoo.data.source import Source
 from sslzoo.data.splits import parse_name
+from sslzoo.data.stream import Stream
+from sslzoo.machine import Resolved, join_processes, resolve
 from sslzoo.method import PretextMethod
-from sslzoo.record import public_name, read_record, restore_config
+from sslzoo.record import check_same_run, new_record, public_name, read_record, restore_config
 
 
 def default_out(method: str, config: PretrainConfig) -> Path:
@@ -30,6 +33,25 @@ def recipe_of(method: type[PretextMethod], name: str = "") -> tuple[PretrainConf
         raise UsageError(f"{method.info.name} has no recipe {name!r}; there are: {there}")
     shared, own = divide(method, dict(method.recipes[name]) if name else {})
     return replace(method.defaults, **shared), method.Config(**own)
+
+
+def settle(
+    method_type: type[PretextMethod], method_config: Any, config: PretrainConfig, source: Source | Stream, out: Path
+) -> tuple[Resolved, dict[str, Any]]:
+    """What the machine gives the run in ``out``, and its record: that of the run begun there, or a new one."""
+    begun = read_record(out)
+    state = join_processes()
+    resolved = resolve(config, state.device, state.num_processes)
+    if begun:  # a run keeps the arithmetic it began with
+        kept = {name: begun["environment"][name] for name in ("precision", "threads")}
+        resolved = replace(resolved, **kept)
+    samples = (config.samples_per_epoch or source.length) if isinstance(source, Stream) else len(source)
+    dataset = {"name": source.name, "fingerprint": source.fingerprint, "license": source.license, "samples": samples}
+    record = new_record(method_type.info, method_config, config, method_type.defaults, dataset, asdict(resolved))
+    if begun:
+        check_same_run(out, begun, record)
+        record = begun
+    return resolved, record
 
 
 def recorded_settings(method: type[PretextMethod], out: Path) -> tuple[PretrainConfig, Any] | None:

@@ -19,7 +19,10 @@ from sslzoo.config import PretrainConfig, UserError
 from sslzoo.taxonomy import MethodInfo
 
 FORMAT = 1
-FREE = ("workers", "save_every", "log_every", "tracker", "stop_on", "illustrate", "monitor_features", "monitor_knn")
+FREE = (
+    *("workers", "cache", "profile", "save_every", "log_every"),
+    *("tracker", "stop_on", "illustrate", "monitor_features", "monitor_knn"),
+)
 """Settings that may change when a run goes on: they do not change what is computed."""
 DATASETS = ("dataset", "validation", "monitor_knn")
 """Settings that name data, which may be a folder of this machine."""

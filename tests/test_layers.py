@@ -11,9 +11,9 @@ ROOT = Path(__file__).parent.parent
 
 LAYERS = [
     "config", "taxonomy", "encoders", "views", "nn", "method", "data", "datasets", "features", "checkpoint", "run",
-    "record", "figures", "hub", "card", "handover", "log", "display", "interrupt", "machine", "optimizers", "batches",
-    "evaluation", "evaluations", "doctor", "report", "agreement", "pretraining", "recipes", "declared", "registry",
-    "survey", "api", "flags", "scaffold", "testing", "cli", "__main__",
+    "record", "figures", "hub", "card", "handover", "log", "interrupt", "machine", "profiling", "display",
+    "optimizers", "batches", "evaluation", "evaluations", "doctor", "report", "agreement", "recipes", "pretraining",
+    "declared", "registry", "survey", "api", "flags", "scaffold", "testing", "cli", "__main__",
 ]  # fmt: skip
 OPEN_TO_PLUGINS = {"config", "taxonomy", "encoders", "views", "nn", "method"}
 

@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as tv
 from view_samples import MEAN, STD, colors, draw_of
 
 from sslzoo.views.blur import blur, gaussian_blur, gaussian_weights
+from sslzoo.views.chosen import comes_alone
 from sslzoo.views.color import (
     BRIGHTNESS,
     CONTRAST,
@@ -57,10 +58,12 @@ def test_hue_is_turned_as_by_torchvision() -> None:
         assert ours.min() >= 0 and ours.max() <= 1
 
 
-def test_each_sample_is_jittered_in_its_own_order_as_by_torchvision() -> None:
-    order = torch.tensor(list(permutations(range(4))) * 2)
-    images, chosen = colors(48), torch.arange(48) % 5 > 0
-    factors, _ = draw_jitter(draw_of(48), (0.8, 0.8, 0.8, 0.2))
+@pytest.mark.parametrize(("count", "size"), [(48, 12), (24, 220)])
+def test_each_sample_is_jittered_in_its_own_order_as_by_torchvision(count: int, size: int) -> None:
+    order = torch.tensor(list(permutations(range(4))) * 2)[:count]
+    images, chosen = colors(count, size=size), torch.arange(count) % 5 > 0
+    assert comes_alone(images) == (size == 220)
+    factors, _ = draw_jitter(draw_of(count), (0.8, 0.8, 0.8, 0.2))
     ours = images.clone()
     jitter_(ours, factors, order, chosen)
     theirs = images.clone()

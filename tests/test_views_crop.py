@@ -18,6 +18,7 @@ from view_samples import CHANNELS, MEAN, STD, draw_of, picture
 from sslzoo.views.color import normalize, to_float
 from sslzoo.views.crop import (
     Interpolation,
+    as_pixels,
     image_sizes,
     random_boxes,
     random_resized_crop,
@@ -108,6 +109,29 @@ def test_a_resized_crop_of_tensors_equals_torchvision_and_bilinear_comes_within_
         for view, image, box in zip(views, tensors, boxes.tolist(), strict=True):
             assert torch.equal(view, tv.resized_crop(image, *box, [24, 32], tv.InterpolationMode(interpolation)))
         assert interpolation != "bilinear" or (views.int() - of_pil).abs().max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pictures_as_training_gets_them_are_resized_within_a_grey_level_or_two_of_pil(
+    mode: str, interpolation: Interpolation
+) -> None:
+    """But where a bicubic filter overshoots: there both clip, after the first pass, of which PIL takes the cheaper."""
+    noise = [picture(*size, mode, seed) for seed in range(10) for size in SIZES]
+    images = (
+        noise if interpolation == "bilinear" else [Image.eval(image, lambda grey: 80 + grey // 3) for image in noise]
+    )
+    boxes = random_boxes(image_sizes(images), draw_of(len(images)))
+    flip = torch.zeros(len(images), dtype=torch.bool)
+    of_pil = resized_crop(images, boxes, flip, (24, 32), interpolation).int()
+    tensors = [as_pixels(image) for image in images]
+    assert all(torch.equal(tensor, pixels(image)) for tensor, image in zip(tensors, images, strict=True))
+    apart = (resized_crop(tensors, boxes, flip, (24, 32), interpolation).int() - of_pil).abs()
+    assert apart.max() <= (1 if interpolation == "bilinear" else 2) and apart.float().mean() < 0.15
+
+
+def test_a_picture_with_alpha_stays_with_pil_which_weighs_colours_by_it() -> None:
+    assert as_pixels(image := picture(20, 30, "RGBA")) is image
 
 
 def test_tensors_may_have_any_number_of_channels() -> None:

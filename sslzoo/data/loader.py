@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sslzoo.config import UserError
 from sslzoo.data.order import Order, Reference
 from sslzoo.data.samples import InOrder, Read, Samples, StreamedSamples
 from sslzoo.data.source import Source, Unreadable
+from sslzoo.data.stopwatch import Stopwatch
 from sslzoo.data.stream import Stream
 from sslzoo.encoders import InputSpec
 from sslzoo.views import Batch, Sample, Views, collate
@@ -39,13 +41,16 @@ def train_loader(
     sampler: Order | list[list[Reference]],
     workers: int,
     augment_in_workers: bool,
+    timed: bool = False,
 ) -> Loader:
     """Micro-batches of ``views`` in the order of ``sampler``; set its epoch before each iteration.
 
-    A batch has ``unreadable`` (a list of "name: reason") if samples could not be read and others stand in for them.
+    A batch has ``unreadable`` (a list of "name: reason") if samples could not be read and others stand in for them, and
+    if ``timed`` it has ``seconds``, what its making took by part.
     """
+    samples = StreamedSamples(source.name, channels) if isinstance(source, Stream) else Samples(source, channels)
     return Loader(
-        StreamedSamples(source.name, channels) if isinstance(source, Stream) else Samples(source, channels),
+        Timed(samples) if timed else samples,
         batch_sampler=sampler,
         collate_fn=Collate(views, augment_in_workers),
         num_workers=workers,
@@ -72,6 +77,19 @@ def eval_loader(source: Source, spec: InputSpec, batch_size: int, workers: int) 
     )
 
 
+class Timed(Dataset):
+    """Samples, and the watch that measured how long they took to read."""
+
+    def __init__(self, samples: Samples | StreamedSamples) -> None:
+        self.samples = samples
+
+    def __getitems__(self, references: Sequence[Any]) -> tuple[Read, Stopwatch]:
+        watch = Stopwatch()
+        with watch("decode"):
+            read = self.samples.__getitems__(references)
+        return read, watch
+
+
 @dataclass(frozen=True)
 class Collate:
     """Samples to a batch of ``views``, whose second half may be left to the device."""
@@ -79,17 +97,21 @@ class Collate:
     views: Views
     augment: bool
 
-    def __call__(self, read: Read) -> Batch:
+    def __call__(self, read: Read | tuple[Read, Stopwatch]) -> Batch:
+        read, watch = read if isinstance(read, tuple) else (read, None)
         if isinstance(read, UserError):
             return {"error": read}
         samples, unreadable = _sort_out(read)
         try:
-            batch = collate(self.views, samples)
+            with watch("crop") if watch else nullcontext():
+                batch = collate(self.views, samples)
             if self.augment:
-                batch = self.views.augment(batch)
+                with watch("augment") if watch else nullcontext():
+                    batch = self.views.augment(batch)
         except UserError as error:
             return {"error": error}
-        return {**batch, "unreadable": unreadable} if unreadable else batch
+        told = {"unreadable": unreadable} if unreadable else {}
+        return {**batch, **told, **({"seconds": watch.seconds} if watch else {})}
 
 
 @dataclass(frozen=True)

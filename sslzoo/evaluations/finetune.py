@@ -63,7 +63,7 @@ class Finetune(Evaluation):
 
     info = EvaluationInfo(
         name="finetune",
-        version=1,
+        version=2,
         metric="balanced_accuracy",
         modalities=("image",),
         summary="The whole encoder trained on with all labels, or a few.",

@@ -51,7 +51,7 @@ class Quality(Evaluation):
 
     info = EvaluationInfo(
         name="quality",
-        version=1,
+        version=2,
         metric="rank_share",
         modalities=("image",),
         summary="Rank, spectrum, alignment and uniformity of features, without labels.",

@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sslzoo.views.chosen import on_chosen_, where
+from sslzoo.views.chosen import comes_alone, on_chosen_, where
 from sslzoo.views.keyed import Draw
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
@@ -94,12 +94,23 @@ def adjust_tone_(images: Tensor, which: Tensor, factor: Tensor) -> Tensor:
 
     ``which`` (B,) says what: BRIGHTNESS, CONTRAST or SATURATION.
     """
+    if len(images) == 1 and comes_alone(images):
+        return _adjust_one_tone_(images, int(which), float(factor))
     grey = _grey(images)
     mean_grey = grey.mean(dim=2).mean(dim=1)  # dim=(1, 2) would sum a large image in as many parts as threads
     level = (1 - factor) * (which == CONTRAST) * mean_grey
     picture = (1 - factor) * (which == SATURATION)
     origin = grey.mul_(picture[:, None, None]).add_(level[:, None, None])
     return images.mul_(factor[:, None, None, None]).add_(origin[:, None]).clamp_(0, 1)
+
+
+def _adjust_one_tone_(image: Tensor, which: int, factor: float) -> Tensor:
+    """The same for (1, C, H, W), in half the passes over memory."""
+    if which == BRIGHTNESS:
+        return image.mul_(factor).clamp_(0, 1)
+    grey = _grey(image)
+    origin = grey[:, None] if which == SATURATION else grey.mean(dim=2).mean(dim=1)
+    return torch.add(origin.mul_(1 - factor), image, alpha=factor, out=image).clamp_(0, 1)
 
 
 def adjust_hue_(images: Tensor, shift: Tensor) -> Tensor:

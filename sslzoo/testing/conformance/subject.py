@@ -12,11 +12,12 @@ import torch
 
 from sslzoo.api import open_dataset
 from sslzoo.config import PretrainConfig, UsageError
-from sslzoo.data.samples import read_sample
+from sslzoo.data.samples import read_for_views
 from sslzoo.data.source import Source
 from sslzoo.encoders import InputSpec
 from sslzoo.method import PretextMethod, Sample, Views
-from sslzoo.pretraining import Training, settle
+from sslzoo.pretraining import Training
+from sslzoo.recipes import settle
 from sslzoo.views.keyed import Draw
 
 IMAGE_SIZE, SAMPLES, BATCH, EPOCHS = 64, 24, 8, 2
@@ -121,7 +122,7 @@ class Subject(Named):
         """Some samples, with keys that are a function of their place among these."""
         source = self.source()
         keys = Draw.root(0).of(torch.arange(count)).key.tolist()
-        return [read_sample(source, first + place, key, 3) for place, key in enumerate(keys)]
+        return [read_for_views(source, first + place, key, 3) for place, key in enumerate(keys)]
 
     def training(self, folder: Path, **changes: Any) -> Training:
         """A run in ``folder`` that is ready to train, or to go on; ``changes`` are fields of the recipe."""
