@@ -186,7 +186,7 @@ def test_what_comes_with_a_package_is_not_streamed(tmp_path: Path) -> None:
 
 
 def test_features_that_collapse_are_reported_and_end_the_run_if_asked(tmp_path: Path) -> None:
-    flags = SMALL | {"encoder_args": ("zero_init_last=False",), "lr": 10.0, "weight_decay": 0.1, "epochs": 6}
+    flags = SMALL | {"encoder_args": ("zero_init_last=False",), "lr": 10.0, "weight_decay": 0.1, "epochs": 20}
     with pytest.raises(
         UserError, match=r"complete collapse since step \d+: .* one feature \(feature_std .*\); usual causes: "
     ):
