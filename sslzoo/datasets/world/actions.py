@@ -1,4 +1,4 @@
-"""Clips of ``world-actions``: a person in a scene performs one of the recorded actions, seen by a camera that follows."""
+"""Clips of ``world-actions``: a person performs one of the recorded actions, seen by a camera that follows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def clip(split: str, number: int) -> Fields:
     rng = np.random.default_rng((SEEDS[split], number))
     names = RECORDINGS[ACTIONS[number % len(ACTIONS)]]
     recording = Recording.load(names[rng.integers(len(names))])
-    distance = (2.4, 4.2)
+    distance = (1.7, 3.0)
     stage = Stage.draw(rng, split, rng.uniform(6, 9))
     seconds = np.arange(FRAMES) / FPS
     late = (2 * rng.integers(BEGINNINGS // 2) + (split == "test")) / BEGINNINGS

@@ -43,7 +43,10 @@ class Mesh:
 def box(width: float, depth: float, height: float, repeat: float = 1.0) -> Mesh:
     """``repeat``: how often a texture goes into a metre, if 1 metre is more than a face."""
     half = np.array([width, depth, height]) / 2
-    vertices, normals, uvs, faces = [], [], [], []
+    vertices: list[Array] = []
+    normals: list[Array] = []
+    uvs: list[Array] = []
+    faces: list[list[int]] = []
     for axis in range(3):
         across, up = (axis + 1) % 3, (axis + 2) % 3
         for sign in (-1, 1):

@@ -136,9 +136,11 @@ def pose(frames: Array) -> dict[str, Array]:
             continue
         turn = frames[:, _TURNS[part.name]] if part.name in _TURNS else None
         if turn is None:
-            rotation = np.eye(3)
+            rotation: Array = np.eye(3)
+        elif turn.shape[1] == 1:
+            rotation = geometry.about(2, turn[:, 0])
         else:
-            rotation = geometry.about(2, turn[:, 0]) if turn.shape[1] == 1 else geometry.rotations(_unit(turn))
+            rotation = geometry.rotations(_unit(turn))
         where[part.name] = where[part.parent] @ geometry.poses(rotation, part.joint)
     return {part.name: where[part.name] @ part.place for part in parts() if part.mesh}
 
@@ -154,12 +156,12 @@ def lowest(placed: dict[str, Array]) -> Array:
 
 
 def _solid(element: ElementTree.Element) -> tuple[Mesh, Array]:
-    (shape,) = element.find("geometry") or ()
+    (shape,) = element.iterfind("geometry/*")
     size = {name: SCALE * np.array(value.split(), float) for name, value in shape.attrib.items()}
     if shape.tag == "sphere":
-        mesh = meshes.ball(*size["radius"], around=10)
+        mesh = meshes.ball(size["radius"][0], around=10)
     elif shape.tag == "capsule":
-        mesh = meshes.capsule(*size["radius"], *size["length"])
+        mesh = meshes.capsule(size["radius"][0], size["length"][0])
     else:
         mesh = meshes.box(*size["size"])
     turn = geometry.about(0, _vector(element, "rpy")[0])

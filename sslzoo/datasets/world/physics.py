@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslzoo.datasets.world import geometry
+from sslzoo.datasets.world.bullet import Client, connected, quaternions
 from sslzoo.datasets.world.materials import Material
 from sslzoo.datasets.world.meshes import Mesh
-from sslzoo.datasets.world.renderer import connected, quaternions
 
 Array = NDArray[np.floating]
 
@@ -38,7 +39,7 @@ class Solid:
     round: bool = False
     """Whether it is a ball."""
 
-    @property
+    @cached_property
     def mass(self) -> float:
         """In kilograms."""
         return max(0.02, self.material.density * self.mesh.volume)
@@ -84,12 +85,13 @@ def simulate(
         number_of |= dict.fromkeys(puppets, -2)
         turned = quaternions(drive[..., :3, :3]) if puppets else np.empty((steps, 0, 4))
         before: dict[tuple[int, int], float] = {}
+        where, put = client.getBasePositionAndOrientation, client.resetBasePositionAndOrientation
         for step in range(steps):
             for number, handle in enumerate(handles):
-                positions[step, number], turns[step, number] = client.getBasePositionAndOrientation(handle)
+                if step == 0 or solids[number].moves:
+                    positions[step:, number], turns[step:, number] = where(handle)
             for number, handle in enumerate(puppets):
-                place, turn = drive[step, number, :3, 3].tolist(), turned[step, number].tolist()
-                client.resetBasePositionAndOrientation(handle, place, turn)
+                put(handle, drive[step, number, :3, 3].tolist(), turned[step, number].tolist())
             for push in pushes:
                 if push.step == step:
                     client.resetBaseVelocity(handles[push.solid], push.velocity)
@@ -100,7 +102,7 @@ def simulate(
     return geometry.poses(geometry.rotations(np.roll(turns, 1, -1)), positions), hits
 
 
-def _impulses(client, number_of: dict[int, int]) -> dict[tuple[int, int], float]:
+def _impulses(client: Client, number_of: dict[int, int]) -> dict[tuple[int, int], float]:
     """Of the last step, by the two that touch."""
     found: dict[tuple[int, int], float] = {}
     for contact in client.getContactPoints():
@@ -119,7 +121,7 @@ def _new_hits(now: dict, before: dict, solids: Sequence[Solid], step: int) -> li
     return made
 
 
-def _built(client, solid: Solid) -> int:
+def _built(client: Client, solid: Solid) -> int:
     shape = client.createCollisionShape(client.GEOM_SPHERE, radius=solid.mesh.size / 2) if solid.round else None
     place, turn = solid.pose[:3, 3].tolist(), quaternions(solid.pose[None, :3, :3])[0].tolist()
     mass = solid.mass if solid.moves else 0
@@ -139,7 +141,7 @@ def _built(client, solid: Solid) -> int:
     return handle
 
 
-def _hull(client, mesh: Mesh) -> int:
+def _hull(client: Client, mesh: Mesh) -> int:
     shape: int = client.createCollisionShape(client.GEOM_MESH, vertices=np.unique(mesh.vertices, axis=0).tolist())
     return shape
 
@@ -152,7 +154,7 @@ def _bounds(half: float) -> list[tuple[list[float], list[float]]]:
     return floor + [([-x, -y, 0.0], [half * x, half * y, 0.0]) for x, y in ((1.0, 0), (-1.0, 0), (0, 1.0), (0, -1.0))]
 
 
-def _enclosed(client, normal: list[float], place: list[float]) -> int:
+def _enclosed(client: Client, normal: list[float], place: list[float]) -> int:
     plane = client.createCollisionShape(client.GEOM_PLANE, planeNormal=normal)
     handle: int = client.createMultiBody(0, plane, -1, place)
     client.changeDynamics(handle, -1, restitution=0.8, lateralFriction=0.8, rollingFriction=0.003)

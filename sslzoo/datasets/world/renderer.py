@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sslzoo.datasets.world import geometry
+from sslzoo.datasets.world.bullet import Client, connected, quaternions
 from sslzoo.datasets.world.camera import Lens, inverse_depth, view_matrix
 from sslzoo.datasets.world.meshes import Mesh
 from sslzoo.datasets.world.textures import Picture
@@ -92,19 +92,17 @@ def _pictures(shot: Shot) -> tuple[NDArray[np.uint8], Array, NDArray[np.int16]]:
     colors = np.empty((frames, side, side, 3), np.uint8)
     buffers, bodies = np.empty((frames, side, side), np.float32), np.empty((frames, side, side), np.int16)
     with connected() as client, tempfile.TemporaryDirectory(prefix="sslzoo-world-") as folder:
-        from pybullet import ER_TINY_RENDERER
-
         handles = [_built(client, body, Path(folder, f"{number}.png")) for number, body in enumerate(shot.bodies)]
         number_of = np.full(max(handles) + 2, geometry.NOTHING, np.int16)
         number_of[handles] = np.arange(len(handles))
         projection = shot.lens.projection()
         turns = quaternions(shot.poses[..., :3, :3])
         moving = [np.ptp(shot.poses[:, number], axis=0).any() for number in range(len(handles))]
+        put = client.resetBasePositionAndOrientation
         for time in range(frames):
             for number, handle in enumerate(handles):
                 if time == 0 or moving[number]:
-                    place, turn = shot.poses[time, number, :3, 3].tolist(), turns[time, number].tolist()
-                    client.resetBasePositionAndOrientation(handle, place, turn)
+                    put(handle, shot.poses[time, number, :3, 3].tolist(), turns[time, number].tolist())
             _, _, color, buffers[time], seen = client.getCameraImage(
                 side,
                 side,
@@ -117,33 +115,13 @@ def _pictures(shot: Shot) -> tuple[NDArray[np.uint8], Array, NDArray[np.int16]]:
                 lightAmbientCoeff=shot.light.ambient,
                 lightDiffuseCoeff=1 - shot.light.ambient,
                 lightSpecularCoeff=0.4,
-                renderer=ER_TINY_RENDERER,
+                renderer=client.ER_TINY_RENDERER,
             )
             colors[time], bodies[time] = color[..., :3], number_of[seen]
     return colors, np.where(bodies == geometry.NOTHING, 0, inverse_depth(buffers)), bodies
 
 
-@contextmanager
-def connected() -> Iterator[object]:
-    """A physics server in this process, of its own."""
-    from pybullet import DIRECT
-    from pybullet_utils.bullet_client import BulletClient
-
-    client = BulletClient(DIRECT)
-    try:
-        yield client
-    finally:
-        client.disconnect()
-
-
-def quaternions(rotations: Array) -> Array:
-    """(..., 4) as pybullet has them, real part last, of rotations (..., 3, 3)."""
-    from scipy.spatial.transform import Rotation
-
-    return Rotation.from_matrix(rotations.reshape(-1, 3, 3)).as_quat().reshape(*rotations.shape[:-2], 4)
-
-
-def _built(client, body: Body, path: Path) -> int:
+def _built(client: Client, body: Body, path: Path) -> int:
     shape = client.createVisualShape(
         client.GEOM_MESH,
         vertices=body.mesh.vertices.tolist(),

@@ -1,4 +1,4 @@
-"""Clips of ``world``: things of one material fall, are thrown and pushed among others, and maybe a person moves there."""
+"""Clips of ``world``: things of one material fall, roll, are thrown and pushed, and maybe a person moves among them."""
 
 from __future__ import annotations
 

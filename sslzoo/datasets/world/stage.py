@@ -40,7 +40,7 @@ class Stage:
         open_air = rng.random() < 1 / 3
         size, repeat = (60.0 if open_air else 2 * half), rng.uniform(0.15, 0.4)
         floor = Body(meshes.sheet(size, size, repeat), textures.anything(rng), "floor")
-        placed = [(floor, np.eye(4))]
+        placed: list[tuple[Body, Array]] = [(floor, np.eye(4))]
         if not open_air:
             same, repeat = textures.anything(rng), rng.uniform(0.15, 0.4)
             for side in range(4):
