@@ -7,7 +7,8 @@ cameras are drawn anew for every clip.
 
 What is exact: depth, masks, camera and intrinsics are the renderer's. Flow and visibility follow from depth and the
 poses of camera and bodies, for rigid bodies without approximation. Normals are those of the triangles that are seen,
-got from the depth of a pixel and of the neighbour on the same surface; one of a single pixel has none of its own.
+got from the depth of a pixel and of a neighbour on the same body; where there is none, depth is taken not to change.
+Colours are not: the renderer takes one point of a surface for each pixel, as a camera without a lens would.
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ def row(shard: Shard, clip: int) -> dict[str, pa.Buffer]:
         raise UserError(f"{shard.path} is damaged ({error}): delete it, and it is rendered again") from error
 
 
-def ensure(shards: Iterable[Shard], threads: int = 0) -> None:
-    """Render those that are not there, by ``threads`` processes at a time (0: one for each core).
+def ensure(shards: Iterable[Shard], processes: int = 0) -> None:
+    """Render those that are not there, by ``processes`` at a time (0: one for each core).
 
     A file appears whole, by rename. One caller renders at a time, and who waits finds the files. After an end by
     whatever means, the next call goes on from the files that are there.
@@ -79,7 +79,7 @@ def ensure(shards: Iterable[Shard], threads: int = 0) -> None:
     with FileLock(folder / "lock"):
         missing = [shard for shard in wanted if not shard.path.exists()]
         if missing:
-            _render(missing, threads or len(os.sched_getaffinity(0)))
+            _render(missing, processes or os.cpu_count() or 1)
 
 
 def write(shard: Shard, rows: Sequence[dict[str, bytes]]) -> None:
