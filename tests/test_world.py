@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslzoo.datasets.world import RENDERINGS, actions, scene
+from sslzoo.datasets.world import actions, scene
+from sslzoo.datasets.world.named import RENDERINGS
 from sslzoo.views.clips import PER_FRAME
 
 SIDE = scene.SIDE

@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.datasets.world import RENDERINGS, World, WorldActions, actions, cache
+from sslzoo.datasets.world import actions, cache
 from sslzoo.datasets.world.cache import SHARD, Shard, ensure, write
 from sslzoo.datasets.world.fields import decode, encode
+from sslzoo.datasets.world.named import RENDERINGS, World, WorldActions
 
 
 def shard(number: int) -> Shard:

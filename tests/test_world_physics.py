@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sslzoo.datasets.world import geometry, meshes
+from sslzoo.datasets.world import geometry, meshes, sound
 from sslzoo.datasets.world.materials import MATERIALS, NAMES
 from sslzoo.datasets.world.meshes import Mesh
 from sslzoo.datasets.world.motions import ACTIONS, RECORDINGS, Recording, lowest, pose
 from sslzoo.datasets.world.physics import GRAVITY, RATE, Hit, Solid, simulate
-from sslzoo.datasets.world.sound import synthesise
 from sslzoo.views.spectrograms import SOUND_RATE
 
 NONE_DRIVEN = np.empty((RATE, 0, 4, 4))
@@ -23,13 +22,13 @@ def thing(material: str, size: float, height: float = 0.0) -> Solid:
 
 
 def sound_of(solid: Solid, *hits: Hit) -> np.ndarray:
-    return synthesise(np.random.default_rng(0), [solid], hits, 1.0)
+    return sound.synthesise(np.random.default_rng(0), [solid], hits, 1.0)
 
 
-def brightness(sound: np.ndarray) -> float:
+def brightness(heard: np.ndarray) -> float:
     """Hz: the mean frequency, by energy."""
-    energy = np.abs(np.fft.rfft(sound)) ** 2
-    return float((np.fft.rfftfreq(len(sound), 1 / SOUND_RATE) * energy).sum() / energy.sum())
+    energy = np.abs(np.fft.rfft(heard)) ** 2
+    return float((np.fft.rfftfreq(len(heard), 1 / SOUND_RATE) * energy).sum() / energy.sum())
 
 
 @pytest.mark.parametrize("mesh", [meshes.ball(0.3, 40), meshes.cylinder(0.3, 0.5), meshes.box(0.2, 0.3, 0.4)])
@@ -68,7 +67,7 @@ def test_a_blow_is_heard_from_the_moment_it_happens_and_the_louder_the_harder_it
     solid = thing("metal", 0.3)
     soft, hard = (sound_of(solid, Hit(0.25, 0, -1, impulse)) for impulse in (0.1, 2.0))
     start = SOUND_RATE // 4
-    assert len(hard) == SOUND_RATE and np.abs(hard).max() <= 1
+    assert sound.RATE == SOUND_RATE == len(hard) and np.abs(hard).max() <= 1
     assert np.abs(hard[: start - 1]).max() < 0.02 < 0.1 < np.abs(hard[start : start + 400]).max()
     assert np.square(hard).sum() > 3 * np.square(soft).sum()
 
@@ -78,9 +77,9 @@ def test_the_sound_tells_size_and_material() -> None:
     assert brightness(small) > 1.5 * brightness(large)
     rings = {}
     for name in NAMES:
-        sound = np.square(sound_of(thing(name, 0.3), Hit(0.1, 0, 0, 1.0)))
+        energy = np.square(sound_of(thing(name, 0.3), Hit(0.1, 0, 0, 1.0)))
         late = slice(round(0.3 * SOUND_RATE), round(0.5 * SOUND_RATE))
-        rings[name] = sound[late].sum() / sound.sum()
+        rings[name] = energy[late].sum() / energy.sum()
     assert max(rings, key=lambda name: rings[name]) == "metal"
 
 

@@ -1,24 +1,27 @@
-"""``python -m sslzoo.datasets.world DATASET SPLIT PARENT SHARDS``: render shards, as long as the parent lives."""
+"""Renders shards: ``python -m sslzoo.datasets.world DATASET VERSION SPLIT NUMBERS PARENT``, as long as PARENT lives."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 
-from sslzoo.datasets.world import RENDERINGS
+from sslzoo.datasets.world import actions, scene
 from sslzoo.datasets.world.cache import Shard, write
 from sslzoo.datasets.world.fields import encode
+from sslzoo.datasets.world.renderer import Fields
+
+RENDER: Mapping[str, Callable[[str, int], Fields]] = {"world": scene.clip, "world-actions": actions.clip}
 
 
-def main(dataset: str, split: str, parent: str, numbers: str) -> None:
-    rendering = RENDERINGS[dataset]
+def main(dataset: str, version: str, split: str, numbers: str, parent: str) -> None:
     for number in json.loads(numbers):
-        shard, rows = Shard(dataset, rendering.version, split, number), []
+        shard, rows = Shard(dataset, int(version), split, number), []
         for clip in shard.clips:
             if os.getppid() != int(parent):
                 sys.exit("whoever asked for the clips has ended")
-            rows.append({name: encode(name, values) for name, values in rendering.clip(split, clip).items()})
+            rows.append({name: encode(name, values) for name, values in RENDER[dataset](split, clip).items()})
         write(shard, rows)
 
 

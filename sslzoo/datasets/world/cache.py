@@ -84,10 +84,7 @@ def ensure(shards: Iterable[Shard], processes: int = 0) -> None:
 
 def write(shard: Shard, rows: Sequence[dict[str, bytes]]) -> None:
     """A file, whole or not at all. What a killed process began to write the next one removes."""
-    import datasets
-
-    features = datasets.Features({name: datasets.Value("binary") for name in rows[0]})
-    table = pa.table({name: [row[name] for row in rows] for name in rows[0]}, schema=features.arrow_schema)
+    table = pa.table({name: pa.array([row[name] for row in rows], pa.binary()) for name in rows[0]})
     partial = shard.path.with_suffix(f".{os.getpid()}.partial")
     with partial.open("wb") as file:
         with pa.ipc.new_stream(file, table.schema) as stream:
@@ -132,7 +129,8 @@ def _running(
         running = []
         try:
             for number, part in enumerate(parts):
-                words = [part[0].dataset, part[0].split, str(os.getpid()), json.dumps([shard.number for shard in part])]
+                first, numbers = part[0], json.dumps([shard.number for shard in part])
+                words = [first.dataset, str(first.version), first.split, numbers, str(os.getpid())]
                 said = Path(folder, str(number))
                 command = [sys.executable, "-m", "sslzoo.datasets.world", *words]
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,6 @@ from sslzoo.data.source import Source
 from sslzoo.data.splits import check_split, slices
 from sslzoo.datasets.world.cache import SHARD, Shard, ensure, row
 from sslzoo.datasets.world.fields import decode
-from sslzoo.datasets.world.renderer import Fields
 from sslzoo.views import Sample
 from sslzoo.views.clips import sound_length
 
@@ -26,13 +25,11 @@ IMAGES = {"clip": 3, "depth": 1, "normals": 3, "instances": 1, "classes": 1, "co
 
 @dataclass(frozen=True)
 class Rendering:
-    """How the clips of a named data set come about."""
+    """What a named data set has rendered: ``__main__`` knows by which function."""
 
     name: str
     version: int
     """Another number where another clip comes out."""
-    clip: Callable[[str, int], Fields]
-    """From a split and a number in it."""
     lengths: Mapping[str, int]
     """By split, multiples of the length of a shard."""
     frames: int

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sslzoo.datasets.world.physics import Hit, Solid
-from sslzoo.views.spectrograms import SOUND_RATE
 
 Array = NDArray[np.floating]
 
+RATE = 16_000
+"""``sslzoo.views.spectrograms.SOUND_RATE``, which would bring torch along."""
 SECONDS = 0.7
 """After which a mode is cut off."""
 _REFERENCE = 0.3
@@ -27,14 +28,14 @@ _LOUD = 0.15
 
 
 def synthesise(rng: np.random.Generator, solids: Sequence[Solid], hits: Sequence[Hit], seconds: float) -> Array:
-    """(N,) float32 in [-1, 1] at ``SOUND_RATE``, ``seconds`` long."""
-    length = round(seconds * SOUND_RATE)
-    sound = rng.normal(0, _HUSH, length + round(SECONDS * SOUND_RATE))
+    """(N,) float32 in [-1, 1] at ``RATE``, ``seconds`` long."""
+    length = round(seconds * RATE)
+    sound = rng.normal(0, _HUSH, length + round(SECONDS * RATE))
     voices = [_voice(rng, solid.material.pitch * _REFERENCE / solid.mesh.size, solid) for solid in solids]
     floor = _thud(rng)
     for hit in hits:
         strength = _LOUD * hit.impulse**0.4
-        start = round(hit.seconds * SOUND_RATE)
+        start = round(hit.seconds * RATE)
         for number, share in ((hit.first, 1.0), (hit.second, 1.0)):
             if number == -2:
                 continue
@@ -47,16 +48,16 @@ def synthesise(rng: np.random.Generator, solids: Sequence[Solid], hits: Sequence
 def _voice(rng: np.random.Generator, pitch: float, solid: Solid) -> Array:
     """(n,): how a thing answers to a blow of strength 1."""
     material = solid.material
-    time = np.arange(round(SECONDS * SOUND_RATE)) / SOUND_RATE
+    time = np.arange(round(SECONDS * RATE)) / RATE
     frequency = pitch * np.array(material.modes) * rng.normal(1, 0.02, len(material.modes))
     decay = material.damping[0] + material.damping[1] * frequency
     loudness = rng.uniform(0.3, 1, len(frequency)) / np.arange(1, len(frequency) + 1) ** 0.5
-    loudness[frequency > 0.45 * SOUND_RATE] = 0
+    loudness[frequency > 0.45 * RATE] = 0
     rung = loudness[:, None] * np.exp(-decay[:, None] * time) * np.sin(2 * np.pi * frequency[:, None] * time)
     return rung.sum(0) + material.click * rng.normal(0, 0.5, len(time)) * np.exp(-400 * time)
 
 
 def _thud(rng: np.random.Generator) -> Array:
     """(n,): the floor's answer."""
-    time = np.arange(round(SECONDS * SOUND_RATE)) / SOUND_RATE
+    time = np.arange(round(SECONDS * RATE)) / RATE
     return np.exp(-rng.uniform(40, 90) * time) * np.sin(2 * np.pi * rng.uniform(60, 140) * time)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
+from pyarrow import parquet
 
-from sslzoo.data.source import Source
-from sslzoo.datasets.cliparts import Cliparts
 from sslzoo.datasets.world import geometry, meshes, textures
 from sslzoo.datasets.world.renderer import Body, Light
 from sslzoo.datasets.world.textures import Picture
@@ -65,15 +67,17 @@ def _on_wall(side: int, away: float, along: float, height: float) -> Array:
 def _poster(rng: np.random.Generator, split: str) -> Picture:
     """A picture of cliparts on one colour, 64 x 64."""
     pictures = _cliparts(split)
-    cutout = pictures.read(int(rng.integers(len(pictures))))["image"].convert("RGBA").resize((56, 56))
+    stored = pictures[int(rng.integers(len(pictures)))]["bytes"].as_py()
+    cutout = Image.open(io.BytesIO(stored)).convert("RGBA").resize((56, 56))
     ground = Image.new("RGB", (64, 64), tuple(textures.color(rng, (0, 0.5), (0.7, 1)).astype(int).tolist()))
     ground.paste(cutout, (4, 4), cutout)
     return np.asarray(ground)[::-1]
 
 
 @cache
-def _cliparts(split: str) -> Source:
-    return Cliparts().open(split)
+def _cliparts(split: str) -> pa.ChunkedArray:
+    """Its pictures, from its file: the data set itself would bring torch along."""
+    return parquet.read_table(Path(__file__).parents[1] / "cliparts" / f"{split}.parquet", columns=["image"])["image"]
 
 
 def _light(rng: np.random.Generator) -> Light:
