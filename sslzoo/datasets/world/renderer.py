@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,8 +91,8 @@ def _pictures(shot: Shot) -> tuple[NDArray[np.uint8], Array, NDArray[np.int16]]:
     colors = np.empty((frames, side, side, 3), np.uint8)
     buffers, bodies = np.empty((frames, side, side), np.float32), np.empty((frames, side, side), np.int16)
     with connected() as client, tempfile.TemporaryDirectory(prefix="sslzoo-world-") as folder:
-        handles = [_built(client, body, Path(folder, f"{number}.png")) for number, body in enumerate(shot.bodies)]
-        number_of = np.full(max(handles) + 2, geometry.NOTHING, np.int16)
+        handles = _built(client, shot.bodies, Path(folder))
+        number_of = np.full(max(handles) + 2, geometry.NOTHING, np.int16)  # the last is for -1, where nothing is seen
         number_of[handles] = np.arange(len(handles))
         projection = shot.lens.projection()
         turns = quaternions(shot.poses[..., :3, :3])
@@ -121,21 +120,26 @@ def _pictures(shot: Shot) -> tuple[NDArray[np.uint8], Array, NDArray[np.int16]]:
     return colors, np.where(bodies == geometry.NOTHING, 0, inverse_depth(buffers)), bodies
 
 
-def _built(client: Client, body: Body, path: Path) -> int:
-    shape = client.createVisualShape(
-        client.GEOM_MESH,
-        vertices=body.mesh.vertices.tolist(),
-        indices=body.mesh.faces.ravel().tolist(),
-        normals=body.mesh.normals.tolist(),
-        uvs=body.mesh.uvs.tolist(),
-        specularColor=[body.gloss] * 3,
-    )
-    handle: int = client.createMultiBody(0, -1, shape)
-    stored = io.BytesIO()
-    Image.fromarray(body.texture).save(stored, "PNG", compress_level=0)
-    path.write_bytes(stored.getvalue())
-    client.changeVisualShape(handle, -1, textureUniqueId=client.loadTexture(str(path)))
-    return handle
+def _built(client: Client, bodies: Sequence[Body], folder: Path) -> list[int]:
+    """The server's numbers of bodies. It takes textures from files only; those that bodies share are loaded once."""
+    textures: dict[int, int] = {}
+    handles = []
+    for body in bodies:
+        shape = client.createVisualShape(
+            client.GEOM_MESH,
+            vertices=body.mesh.vertices.tolist(),
+            indices=body.mesh.faces.ravel().tolist(),
+            normals=body.mesh.normals.tolist(),
+            uvs=body.mesh.uvs.tolist(),
+            specularColor=[body.gloss] * 3,
+        )
+        if id(body.texture) not in textures:
+            path = folder / f"{len(textures)}.png"
+            Image.fromarray(body.texture).save(path, compress_level=0)
+            textures[id(body.texture)] = client.loadTexture(str(path))
+        handles.append(client.createMultiBody(0, -1, shape))
+        client.changeVisualShape(handles[-1], -1, textureUniqueId=textures[id(body.texture)])
+    return handles
 
 
 def _moves(shot: Shot) -> Array:
