@@ -66,14 +66,15 @@ def test_what_is_kept_of_a_field_comes_back_within_the_error_that_is_stated() ->
 
 
 def test_the_first_reading_renders_what_a_source_has_and_no_more() -> None:
-    source = WorldActions().open("train[1:3]")
+    source = WorldActions().open("train[1:3]+test[:1]")
     folder = Shard("world-actions", 1, "train", 0).path.parent
     assert not folder.exists()
     sample = source.read(0)
-    assert [path.name for path in folder.glob("*.*")] == ["train-0000.arrow"]
+    assert sorted(path.name for path in folder.glob("*.*")) == ["test-0000.arrow", "train-0000.arrow"]
     assert sample.pop("fps") == 15.0
     assert torch.equal(sample["clip"], torch.from_numpy(actions.clip("train", 1)["clip"]))
-    (path,) = folder.glob("*.arrow")
+    assert torch.equal(source.read(2)["camera"], torch.from_numpy(actions.clip("test", 0)["camera"]))
+    path = folder / "train-0000.arrow"
     written = path.stat().st_mtime_ns
     again = pickle.loads(pickle.dumps(source)).read(0)
     assert all(torch.equal(values.nan_to_num(7), again[name].nan_to_num(7)) for name, values in sample.items())
@@ -126,6 +127,13 @@ def test_a_file_appears_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(UserError, match="nothing cannot be rendered: exit 1"):
         ensure([shard(0)])
     assert not list(shard(0).path.parent.glob("*.partial"))
+
+
+def test_where_nothing_can_be_kept_another_folder_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SSLZOO_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match=r"no clips can be kept in .* \(Not a directory\): name a folder by"):
+        ensure([shard(0)])
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

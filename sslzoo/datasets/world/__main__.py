@@ -1,4 +1,4 @@
-"""Renders shards: ``python -m sslzoo.datasets.world DATASET VERSION SPLIT NUMBERS PARENT``, as long as PARENT lives."""
+"""Renders shards: ``python -m sslzoo.datasets.world DATASET VERSION SHARDS PARENT``, as long as PARENT lives."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from sslzoo.datasets.world.renderer import Fields
 RENDER: Mapping[str, Callable[[str, int], Fields]] = {"world": scene.clip, "world-actions": actions.clip}
 
 
-def main(dataset: str, version: str, split: str, numbers: str, parent: str) -> None:
-    for number in json.loads(numbers):
+def main(dataset: str, version: str, shards: str, parent: str) -> None:
+    """``shards`` are splits and numbers, as JSON."""
+    for split, number in json.loads(shards):
         shard, rows = Shard(dataset, int(version), split, number), []
         for clip in shard.clips:
             if os.getppid() != int(parent):

@@ -62,24 +62,33 @@ def row(shard: Shard, clip: int) -> dict[str, pa.Buffer]:
         raise UserError(f"{shard.path} is damaged ({error}): delete it, and it is rendered again") from error
 
 
-def ensure(shards: Iterable[Shard], processes: int = 0) -> None:
-    """Render those that are not there, by ``processes`` at a time (0: one for each core).
+def ensure(shards: Iterable[Shard]) -> None:
+    """Render those that are not there, of one data set, on all cores.
 
     A file appears whole, by rename. One caller renders at a time, and who waits finds the files. After an end by
     whatever means, the next call goes on from the files that are there.
 
     Raises:
-        UserError: if a process fails.
+        UserError: if a process fails, or the cache cannot be written.
     """
     wanted = list(dict.fromkeys(shards))
     if all(shard.path.exists() for shard in wanted):
         return
     folder = wanted[0].path.parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / "lock"):
+    lock = FileLock(folder / "lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"no clips can be kept in {folder} ({error.strerror}): name a folder by $SSLZOO_CACHE"
+        ) from error
+    try:
         missing = [shard for shard in wanted if not shard.path.exists()]
         if missing:
-            _render(missing, processes or os.cpu_count() or 1)
+            _render(missing, os.cpu_count() or 1)
+    finally:
+        lock.release()
 
 
 def write(shard: Shard, rows: Sequence[dict[str, bytes]]) -> None:
@@ -109,7 +118,7 @@ def _render(missing: Sequence[Shard], processes: int) -> None:
     with _running([missing[place::processes] for place in range(min(processes, len(missing)))]) as running:
         console = Console(file=sys.stderr)
         with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
-            task = bar.add_task(f"rendering {first.dataset}[{first.split}]", total=len(missing))
+            task = bar.add_task(f"rendering {first.dataset}", total=len(missing))
             while any(process.poll() is None for process, _ in running):
                 bar.update(task, completed=sum(shard.path.exists() for shard in missing))
                 time.sleep(_POLL)
@@ -129,8 +138,8 @@ def _running(
         running = []
         try:
             for number, part in enumerate(parts):
-                first, numbers = part[0], json.dumps([shard.number for shard in part])
-                words = [first.dataset, str(first.version), first.split, numbers, str(os.getpid())]
+                wanted = json.dumps([[shard.split, shard.number] for shard in part])
+                words = [part[0].dataset, str(part[0].version), wanted, str(os.getpid())]
                 said = Path(folder, str(number))
                 command = [sys.executable, "-m", "sslzoo.datasets.world", *words]
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}
