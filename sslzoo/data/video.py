@@ -197,7 +197,7 @@ class _File:
                 return
 
     def _timed(self, stream: Any, at_start: bool) -> Iterator[tuple[float, Any]]:
-        """A frame that came without a time is one tick after the last; of the first, in the middle, nothing is known."""
+        """A frame without a time is one tick after the last; of a first one elsewhere it is not known."""
         last = -1 if at_start else math.inf
         for frame in self.container.decode(stream):
             stamp = frame.pts if self.has_times or stream is not self.video else frame.dts
