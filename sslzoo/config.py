@@ -38,6 +38,8 @@ class PretrainConfig:
     """Height and width of a view in pixels."""
     channels: int = 3
     """Channels of a view: 1 is grey, 3 is RGB, 4 keeps alpha."""
+    frames: int = 16
+    """Frames of a clip, for video encoders only."""
     image_column: str = ""
     """Column that holds the images; recognised by name or type if not given."""
     label_column: str = ""
@@ -81,7 +83,7 @@ class PretrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; auto is bf16 where the processor has it."""
     channels_last: bool = True
-    """Memory layout of 4-dimensional weights and views."""
+    """Memory layout of weights and views, of 4 dimensions or, with a video encoder, 5."""
     compile: bool = False
     """Compile the method with torch.compile."""
     threads: int = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,11 +12,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.config import UserError
-from sslzoo.data.loader import eval_loader
+from sslzoo.data.loader import VIEWS, Loader, eval_loader
 from sslzoo.data.source import Source
 from sslzoo.data.tally import UnreadableTally
 from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.views import Sample
+from sslzoo.views.clips import ClipSampling
 
 FINAL = "final"
 _GATHERED_ROWS = 8192
@@ -23,10 +25,13 @@ _GATHERED_ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One row per readable sample, in the data set's order, float32 on the CPU."""
+    """One row per readable sample, in the data set's order, float32 on the CPU.
+
+    A clip's row is the mean over some of its frames, or of its windows for an encoder of clips.
+    """
 
     final: Tensor
-    """(N, D): the encoder's own pooled output, ``encoder(images)``."""
+    """(N, D): the encoder's own pooled output, ``encoder(images)``, or ``encoder(clips)``."""
     index: Tensor
     """(N,) int64: the positions of these samples in the data set."""
     layers: dict[str, Tensor] = field(default_factory=dict)
@@ -45,11 +50,14 @@ def extract(
     workers: int = 0,
     device: torch.device | str | None = None,
     accelerator: Accelerator | None = None,
+    views: int = VIEWS,
+    sampling: ClipSampling | None = None,
 ) -> Features:
     """The features of all of ``source``, in one pass in fp32, with the encoder in ``eval()`` for the time.
 
     Images are prepared as the encoder's own spec says. It runs on ``device``, by default where it is. With an
     ``accelerator`` of several processes each does its share, and all get the whole; all must call this together.
+    ``views`` and ``sampling`` are of clips, as ``eval_loader`` has them.
 
     Raises:
         UserError: if there are no samples, or more than 1 % cannot be read.
@@ -62,7 +70,10 @@ def extract(
         share = _Share(source, accelerator.process_index, accelerator.num_processes)
         device = device or accelerator.device
     with frozen(encoder, device) as where:
-        found = _forward_all(encoder, share, spec, layers, batch_size, workers, where)
+        batch_size = max(1, batch_size * VIEWS // (views * max(1, spec.frames)))
+        forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=where).reshape(1, *spec.shape), layers)
+        loader = eval_loader(share, spec, batch_size, workers, views=views, sampling=sampling)
+        found = _forward_all(forward, share, spec, loader, where)
     if accelerator is not None and accelerator.num_processes > 1:
         found = {name: _gather(accelerator, rows) for name, rows in found.items()}
     index = found.pop("index")
@@ -70,28 +81,30 @@ def extract(
 
 
 def _forward_all(
-    encoder: nn.Module,
-    share: _Share,
-    spec: InputSpec,
-    layers: bool,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
+    forward: Callable[[Tensor], dict[str, Tensor]], share: _Share, spec: InputSpec, loader: Loader, device: torch.device
 ) -> dict[str, Tensor]:
     """Every output by name, each (N, D_l), and ``index``."""
-    forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=device).reshape(1, *spec.size), layers)
     tally = UnreadableTally(share.name, len(share.source))
     rows: dict[str, list[Tensor]] = {}
-    for batch in eval_loader(share, spec, batch_size, workers) if len(share) else ():
+    for batch in loader if len(share) else ():
         tally.add(batch.get("unreadable", ()), len(batch["index"]))
         if len(batch["index"]):
-            found = forward(batch["image"].to(device, non_blocking=True))
+            image = batch["image"].to(device, non_blocking=True)
+            found = _forward_views(forward, image, len(batch["index"]))
             for name, value in {**found, "index": batch["index"] + share.start}.items():
                 rows.setdefault(name, []).append(value.cpu())
     if not rows:  # a process without samples must still know the shapes
-        found = forward(torch.zeros(1, *spec.size, device=device))
+        found = forward(torch.zeros(1, *spec.shape, device=device))
         return {name: value[:0].cpu() for name, value in {**found, "index": torch.zeros(1, dtype=torch.int64)}.items()}
     return {name: torch.cat(values) for name, values in rows.items()}
+
+
+def _forward_views(forward: Callable[[Tensor], dict[str, Tensor]], image: Tensor, count: int) -> dict[str, Tensor]:
+    """The outputs for ``count`` samples: of clips, which come with several views each in a row, the means over them."""
+    if len(image) == count:
+        return forward(image)
+    parts = [forward(part) for part in image.split(count)]
+    return {name: torch.cat([part[name] for part in parts]).unflatten(0, (count, -1)).mean(1) for name in parts[0]}
 
 
 def _forward(encoder: nn.Module, image: Tensor, layers: bool) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -171,5 +184,4 @@ def _gather(accelerator: Accelerator, rows: Tensor) -> Tensor:
 
 
 def _numel(spec: InputSpec) -> int:
-    channels, height, width = spec.size
-    return channels * height * width
+    return math.prod(spec.shape)

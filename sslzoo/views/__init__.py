@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from sslzoo.views.keyed import Draw
 
+if TYPE_CHECKING:
+    from sslzoo.views.clips import ClipSampling
+
 Sample = dict[str, Any]
 """One decoded sample: ``image`` (PIL, or (C, H, W) uint8), ``clip``, ``audio``, …, with ``index`` and ``key`` (int).
 
-There is never a human label in it.
+What belongs to a clip is listed in ``views/clips.py``. There is never a human label in it.
 """
 
 Batch = dict[str, Any]
@@ -21,6 +24,9 @@ Batch = dict[str, Any]
 
 class Views(ABC):
     """Turns samples into a batch in two halves. Must be picklable: it travels to the loader's workers."""
+
+    sampling: ClipSampling | None = None
+    """The frames of a clip that ``crop`` is given; None gives clips as they are, and 16 frames of a video file."""
 
     @abstractmethod
     def crop(self, samples: list[Sample]) -> Batch:

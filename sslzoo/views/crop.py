@@ -127,7 +127,7 @@ def _covering(size: Size, target: Size) -> Size:
 
 def _height_width(image: AnyImage) -> Size:
     if isinstance(image, Tensor):
-        return image.shape[1], image.shape[2]
+        return image.shape[-2], image.shape[-1]
     return image.height, image.width
 
 

@@ -27,6 +27,8 @@ from sslzoo.testing.conformance.views import Verdict
 
 LOOKED_AT = 64
 """Samples of each split that are read and compared."""
+CLIPS_LOOKED_AT = 4
+"""The same of data that are clips only: one of them is as much as many images."""
 CONDUCT = ("quiet", "no-global-state")
 _SHAPES = {"clip": (4, torch.uint8), "audio": (3, torch.float32)}
 """Dimensions and type of what is not an image: (T, C, H, W) and (1, bands, time)."""
@@ -41,12 +43,18 @@ class DatasetSubject(Named):
         dataset = self.plugin()()
         return {split: dataset.open(split) for split in dataset.info.splits}
 
+    def beginnings(self) -> dict[str, Source]:
+        """Of its splits, as slices: where samples are made when a source is first read, no others are."""
+        dataset = self.plugin()()
+        few = CLIPS_LOOKED_AT if dataset.info.modalities == ("clip",) else LOOKED_AT
+        return {split: dataset.open(f"{split}[:{min(few, len(source))}]") for split, source in self.sources().items()}
+
 
 def check_sources(subject: DatasetSubject, folder: Path) -> Iterator[Verdict]:
     """Promises of a data set; nothing is written to ``folder``."""
     yield "splits", _splits(subject)
     sources = subject.sources()
-    samples = {split: _first(source) for split, source in sources.items()}
+    samples = _first(subject)
     yield "samples", _other_than_declared(subject.plugin().info.modalities, samples)
     yield "labels-apart", _labels_in(samples)
     yield "labels", _labels(sources)
@@ -61,19 +69,22 @@ def check_source_conduct(subject: DatasetSubject, folder: Path) -> Iterator[Verd
     """Import a data set and read from it, under observation. It may download, and keep what it downloads."""
 
     def read(run: Path) -> None:
-        for source in subject.sources().values():
-            _first(source)
+        _first(subject)
 
     yield from observed(subject.package, folder, read, CONDUCT)
 
 
 def digests(subject: DatasetSubject) -> dict[str, list[str]]:
     """What this process reads of each split: its fingerprint, and the first samples."""
-    return {split: [source.fingerprint, *map(_digest, _first(source))] for split, source in subject.sources().items()}
+    samples, sources = _first(subject), subject.sources()
+    return {split: [source.fingerprint, *map(_digest, samples[split])] for split, source in sources.items()}
 
 
-def _first(source: Source) -> list[Sample]:
-    return [source.read(index) for index in range(min(LOOKED_AT, len(source)))]
+def _first(subject: DatasetSubject) -> dict[str, list[Sample]]:
+    """By split."""
+    return {
+        split: [source.read(index) for index in range(len(source))] for split, source in subject.beginnings().items()
+    }
 
 
 def _splits(subject: DatasetSubject) -> str:

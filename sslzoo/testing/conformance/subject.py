@@ -14,13 +14,13 @@ from sslzoo.api import open_dataset
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.data.samples import read_for_views
 from sslzoo.data.source import Source
-from sslzoo.encoders import InputSpec
+from sslzoo.encoders import InputSpec, frames_of
 from sslzoo.method import PretextMethod, Sample, Views
 from sslzoo.pretraining import Training
 from sslzoo.recipes import settle
 from sslzoo.views.keyed import Draw
 
-IMAGE_SIZE, SAMPLES, BATCH, EPOCHS = 64, 24, 8, 2
+IMAGE_SIZE, FRAMES, SAMPLES, BATCH, EPOCHS = 64, 8, 24, 8, 2
 
 
 class Few(Source):
@@ -93,6 +93,7 @@ class Subject(Named):
             dataset=self.dataset,
             encoder=self.encoder,
             image_size=IMAGE_SIZE,
+            frames=FRAMES,
             epochs=EPOCHS,
             batch_size=BATCH,
             lr=0.01,
@@ -107,8 +108,8 @@ class Subject(Named):
 
     @property
     def spec(self) -> InputSpec:
-        """The images its encoder takes."""
-        return InputSpec.square(IMAGE_SIZE)
+        """The images, or clips, its encoder takes."""
+        return InputSpec.square(IMAGE_SIZE, frames=frames_of(self.encoder, {"frames": FRAMES}))
 
     def source(self) -> Source:
         """A few samples of the data set."""
@@ -120,9 +121,9 @@ class Subject(Named):
 
     def samples(self, count: int = BATCH, first: int = 0) -> list[Sample]:
         """Some samples, with keys that are a function of their place among these."""
-        source = self.source()
+        source, sampling = self.source(), self.views().sampling
         keys = Draw.root(0).of(torch.arange(count)).key.tolist()
-        return [read_for_views(source, first + place, key, 3) for place, key in enumerate(keys)]
+        return [read_for_views(source, first + place, key, 3, sampling) for place, key in enumerate(keys)]
 
     def training(self, folder: Path, **changes: Any) -> Training:
         """A run in ``folder`` that is ready to train, or to go on; ``changes`` are fields of the recipe."""

@@ -1,0 +1,54 @@
+"""Sounds as pictures: the logarithm of the energy by band and time."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+SOUND_RATE = 16_000
+"""Numbers per second of all sounds."""
+
+
+def log_mel(
+    sound: Tensor,
+    bands: int = 64,
+    window: int = 400,
+    hop: int = 160,
+    lowest: float = 125.0,
+    highest: float = 7500.0,
+    offset: float = 0.01,
+) -> Tensor:
+    """(B, 1, bands, 1 + N // hop) float32 of sounds (B, N) at ``SOUND_RATE``: low bands first, time to the right.
+
+    log(mel + ``offset``) of the magnitudes in periodic Hann windows of 25 ms, one each 10 ms and the first centred on
+    the first number, with silence around the sound. Defaults are those of Hershey et al., "CNN Architectures for
+    Large-Scale Audio Classification", ICASSP 2017, in the authors' code (VGGish).
+    """
+    fft = 2 ** math.ceil(math.log2(window))
+    hann = torch.hann_window(window, device=sound.device)
+    spectrum = torch.stft(
+        sound.float(), fft, hop, window, hann, center=True, pad_mode="constant", return_complex=True
+    ).abs()
+    mel = mel_matrix(bands, fft, lowest, highest).to(sound.device) @ spectrum
+    return (mel + offset).log()[:, None]
+
+
+@lru_cache(maxsize=8)
+def mel_matrix(bands: int, fft: int, lowest: float, highest: float) -> Tensor:
+    """(bands, fft // 2 + 1) float32: triangles on the mel scale, each from its neighbours' centres, with a peak of 1.
+
+    Mel is O'Shaughnessy's, 1127 ln(1 + f / 700), in which the centres are equally far apart.
+    """
+    frequency = torch.linspace(0, SOUND_RATE / 2, fft // 2 + 1, dtype=torch.float64)
+    first, last = _mel(torch.tensor([lowest, highest])).tolist()
+    corners = torch.linspace(first, last, bands + 2, dtype=torch.float64)
+    width = corners[1] - corners[0]
+    distance = (_mel(frequency) - corners[1:-1, None]).abs() / width
+    return (1 - distance).clamp(min=0).float()
+
+
+def _mel(frequency: Tensor) -> Tensor:
+    return 1127 * torch.log1p(frequency.double() / 700)

@@ -1,0 +1,55 @@
+"""Log-mel spectrograms against another library's and cases solved by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
+
+from sslzoo.views.spectrograms import SOUND_RATE, log_mel, mel_matrix
+
+
+def tone(frequency: float, seconds: float = 0.5) -> torch.Tensor:
+    return torch.sin(2 * math.pi * frequency * torch.arange(int(seconds * SOUND_RATE)) / SOUND_RATE)
+
+
+def test_it_is_what_transformers_computes_in_numpy() -> None:
+    sound = torch.rand(2, 8000, generator=torch.Generator().manual_seed(0)) - 0.5
+    filters = mel_filter_bank(257, 64, 125, 7500, SOUND_RATE, mel_scale="htk", triangularize_in_mel_space=True)
+    for number, picture in enumerate(log_mel(sound)):
+        mel = spectrogram(
+            sound[number].numpy(),
+            window_function(400, "hann"),
+            frame_length=400,
+            hop_length=160,
+            fft_length=512,
+            power=1.0,
+            pad_mode="constant",
+            mel_filters=filters,
+            mel_floor=0.0,
+        )
+        frames = min(mel.shape[1], picture.shape[2])
+        assert frames >= 50
+        assert np.abs(np.log(mel + 0.01)[:, :frames] - picture[0, :, :frames].numpy()).max() < 2e-3
+
+
+def test_a_tone_lights_up_the_band_whose_centre_it_is() -> None:
+    low, high = (1127 * math.log1p(edge / 700) for edge in (125, 7500))
+    for band in (5, 30, 60):
+        centre = 700 * math.expm1((low + (band + 1) * (high - low) / 65) / 1127)
+        picture = log_mel(tone(centre)[None])
+        assert picture.shape == (1, 1, 64, 51)
+        assert picture[0, 0, :, 25].argmax() == band
+
+
+def test_silence_is_the_logarithm_of_the_offset() -> None:
+    assert torch.equal(log_mel(torch.zeros(1, 100)), torch.full((1, 1, 64, 1), 0.01).log())
+
+
+def test_neighbouring_triangles_sum_to_one_between_the_first_and_the_last_centre() -> None:
+    matrix = mel_matrix(10, 2048, 125.0, 7500.0)
+    first, last = matrix[0].argmax() + 1, matrix[-1].argmax()
+    assert matrix.sum(0)[first:last].tolist() == pytest.approx([1] * int(last - first), abs=1e-5)
