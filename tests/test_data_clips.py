@@ -237,7 +237,10 @@ def test_sound_is_decoded_if_it_is_asked_for(tmp_path: Path) -> None:
 
     write_video(tmp_path / "a.mp4", 60, sound="aac")
     source = open_source(f"folder:{tmp_path}")
-    for sampling, length in ((ClipSampling(5, 4, sound=True), 0.8), (ClipSampling(8, rate=10, sound=True), 0.8)):
+    for sampling, length in (
+        (ClipSampling(5, 4, fields=("sound",)), 0.8),
+        (ClipSampling(8, rate=10, fields=("sound",)), 0.8),
+    ):
         order = KeyedOrder(1, 1)
         views = Sounds(sampling)
         (batch,) = train_loader(source, views, channels=3, sampler=order, workers=0, augment_in_workers=True)
