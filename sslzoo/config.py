@@ -38,6 +38,8 @@ class PretrainConfig:
     """Height and width of a view in pixels."""
     channels: int = 3
     """Channels of a view: 1 is grey, 3 is RGB, 4 keeps alpha."""
+    frames: int = 16
+    """Frames of a clip, for video encoders only."""
     image_column: str = ""
     """Column that holds the images; recognised by name or type if not given."""
     label_column: str = ""

@@ -93,7 +93,9 @@ class Training:
         self.config, self.record, self.out = config, record, out
         self.accelerator = accelerator = start_accelerator(config, resolved, out)
         seed_everything(config.seed, "initial weights")
-        encoder = create_encoder(config.encoder, config.image_size, config.channels, config.encoder_args)
+        encoder = create_encoder(
+            config.encoder, config.image_size, config.channels, config.encoder_args, frames=config.frames
+        )
         method = method_type(encoder, method_config)
         pad_small_maps(method)
         if config.channels_last:

@@ -16,7 +16,7 @@ from torch import nn
 
 from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
-from sslzoo.encoders import EncoderSpec, InputSpec, spec_of
+from sslzoo.encoders import EncoderSpec, InputSpec, frames_of, spec_of
 from sslzoo.hub.blank import build_blank
 from sslzoo.hub.bounds import MOST_LETTERS, MOST_PIXELS, too_large
 
@@ -113,7 +113,8 @@ def spec_from(config: dict[str, Any]) -> EncoderSpec:
         args.setdefault("in_chans", described.input_size[0])
     if described.fixed_input_size and not args.get("dynamic_img_size") and args.get("strict_img_size", True):
         args.setdefault("img_size", list(described.input_size[1:]))
-    return EncoderSpec(config["architecture"], InputSpec.from_pretrained_cfg(described.to_dict()), args)
+    frames = frames_of(config["architecture"], args)
+    return EncoderSpec(config["architecture"], InputSpec.from_pretrained_cfg(described.to_dict(), frames), args)
 
 
 def is_ours(config: dict[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """Timm encoders, and what is needed to build one again.
 
-An encoder is a timm model with ``num_classes=0``: images ``(B, C, H, W)`` in, features ``(B, D)`` out, where ``D`` is
-``feature_dim(encoder)``. ``create_encoder`` gives it a description of *ours*: timm's own would be the supervised
-weights' (their tag, licence and normalisation), which a from-scratch model must not carry.
+An encoder is a timm model with ``num_classes=0``: images ``(B, C, H, W)`` in, or clips ``(B, C, T, H, W)`` where it is
+one of ``video.py``; features ``(B, D)`` out, where ``D`` is ``feature_dim(encoder)``. ``create_encoder`` gives it a
+description of *ours*: timm's own would be the supervised weights' (their tag, licence and normalisation), which a
+from-scratch model must not carry.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from sslzoo.config import UsageError
+from sslzoo.encoders.video import FRAMES, is_video
 
 OURS = {
-    *("num_classes", "in_chans", "pretrained", "checkpoint_path", "cache_dir"),
+    *("num_classes", "in_chans", "frames", "pretrained", "checkpoint_path", "cache_dir"),
     *("pretrained_cfg", "pretrained_cfg_overlay", "features_only", "out_indices"),
 }
 """Arguments of ``timm.create_model`` that are not a user's to set."""
@@ -29,7 +31,7 @@ OURS = {
 
 @dataclass(frozen=True)
 class InputSpec:
-    """The images an encoder takes: their size, and how evaluation prepares them."""
+    """The images or clips an encoder takes: their size, and how evaluation prepares them."""
 
     size: tuple[int, int, int]
     """Channels, height, width."""
@@ -39,9 +41,17 @@ class InputSpec:
     interpolation: str = "bicubic"
     crop_pct: float = 1.0
     """Share of the short side that the centre crop keeps."""
+    frames: int = 0
+    """Of a clip; 0 if it takes images."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one input: (C, H, W), or (C, T, H, W) of a clip."""
+        channels, *side = self.size
+        return (channels, self.frames, *side) if self.frames else self.size
 
     @classmethod
-    def square(cls, image_size: int, channels: int = 3) -> InputSpec:
+    def square(cls, image_size: int, channels: int = 3, frames: int = 0) -> InputSpec:
         """ImageNet's normalisation for RGB; to [-1, 1] for any other number of channels."""
         if image_size < 1 or channels < 1:
             raise UsageError(f"an image of {channels} x {image_size} x {image_size} has no pixels")
@@ -50,17 +60,19 @@ class InputSpec:
             size=(channels, image_size, image_size),
             mean=IMAGENET_DEFAULT_MEAN if rgb else (0.5,) * channels,
             std=IMAGENET_DEFAULT_STD if rgb else (0.5,) * channels,
+            frames=frames,
         )
 
     @classmethod
-    def from_pretrained_cfg(cls, pretrained_cfg: dict[str, Any]) -> InputSpec:
-        """What a timm model says of its input."""
+    def from_pretrained_cfg(cls, pretrained_cfg: dict[str, Any], frames: int = 0) -> InputSpec:
+        """What a timm model says of its input, but for ``frames``."""
         return cls(
             size=tuple(pretrained_cfg["input_size"]),
             mean=tuple(pretrained_cfg["mean"]),
             std=tuple(pretrained_cfg["std"]),
             interpolation=pretrained_cfg["interpolation"],
             crop_pct=pretrained_cfg["crop_pct"],
+            frames=frames,
         )
 
 
@@ -93,15 +105,27 @@ class EncoderSpec:
 
 
 def create_encoder(
-    architecture: str, image_size: int = 224, channels: int = 3, args: Iterable[str] = (), seed: int | None = None
+    architecture: str,
+    image_size: int = 224,
+    channels: int = 3,
+    args: Iterable[str] = (),
+    seed: int | None = None,
+    frames: int = FRAMES,
 ) -> nn.Module:
-    """An untrained timm encoder; ``args`` are ``name=value`` texts, and ``seed`` makes its weights repeatable."""
+    """An untrained timm encoder; ``args`` are ``name=value`` texts, and ``seed`` makes its weights repeatable.
+
+    ``frames`` are those of a clip, if it takes clips.
+    """
     model_args = parse_encoder_args(args)
     if channels != 3:
         model_args["in_chans"] = channels
+    if is_video(architecture):
+        model_args["frames"] = frames
     if timm.is_model(architecture) and _has_fixed_input_size(architecture):
         model_args.setdefault("img_size", image_size)
-    spec = EncoderSpec(architecture, InputSpec.square(image_size, channels), model_args)
+    spec = EncoderSpec(
+        architecture, InputSpec.square(image_size, channels, frames_of(architecture, model_args)), model_args
+    )
     if seed is None:
         return spec.build()
     with torch.random.fork_rng(devices=[]):
@@ -123,6 +147,16 @@ def spec_of(encoder: nn.Module) -> EncoderSpec:
     return spec
 
 
+def frames_of(architecture: str, model_args: dict[str, Any]) -> int:
+    """Frames of the clips that an architecture takes, with these arguments; 0 if it takes images."""
+    return model_args.get("frames", FRAMES) if is_video(architecture) else 0
+
+
+def takes_clips(encoder: nn.Module) -> bool:
+    """Whether it takes clips (B, C, T, H, W), not images."""
+    return spec_of(encoder).input.frames > 0
+
+
 def feature_dim(encoder: nn.Module) -> int:
     """D of the features (B, D): timm's ``num_features``, but for architectures whose head widens them (MobileNetV3)."""
     return getattr(encoder, "head_hidden_size", None) or encoder.num_features  # type: ignore[return-value]
@@ -136,7 +170,7 @@ def parse_encoder_args(args: Iterable[str]) -> dict[str, Any]:
         if not equals or not name.isidentifier():
             raise UsageError(f"encoder argument {arg!r} is not of the form name=value")
         if name in OURS:
-            raise UsageError(f"encoder argument {name!r} is sslzoo's to set (channels are set by --channels)")
+            raise UsageError(f"encoder argument {name!r} is sslzoo's to set (as by --channels and --frames)")
         try:
             parsed[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

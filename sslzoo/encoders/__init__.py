@@ -1,0 +1,25 @@
+"""Timm encoders and what is needed to build one again. Importing this makes those of clips known to timm."""
+
+from sslzoo.encoders.spec import (
+    EncoderSpec,
+    InputSpec,
+    create_encoder,
+    feature_dim,
+    frames_of,
+    parse_encoder_args,
+    spec_of,
+    spec_to_json,
+    takes_clips,
+)
+
+__all__ = [
+    "EncoderSpec",
+    "InputSpec",
+    "create_encoder",
+    "feature_dim",
+    "frames_of",
+    "parse_encoder_args",
+    "spec_of",
+    "spec_to_json",
+    "takes_clips",
+]
