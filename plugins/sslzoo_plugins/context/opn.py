@@ -48,6 +48,8 @@ CANDIDATES = 16
 class OPNConfig:
     stride: int = 4
     """Frames of video from one of 16 candidates to the next."""
+    span: float = 2 / 3
+    """Frames from the first to the last of the four, as a share of the window."""
     region: float = 100 / 240
     """Side of the region that patches are cut from, as a share of the video's shorter side."""
     jitter: float = 5 / 80
@@ -62,8 +64,8 @@ class ShuffledFrames(Views):
     """Four patches of one channel each, in an order of the ``target`` or in its reverse."""
 
     def __init__(self, config: OPNConfig, spec: InputSpec) -> None:
-        if not 0 < config.region <= 1:
-            raise UsageError(f"the region is a share of the video, above 0 and at most 1, not {config.region}")
+        if not (0 < config.region <= 1 and 0 < config.span <= 1):
+            raise UsageError(f"region and span are shares, above 0 and at most 1, not {config.region} and {config.span}")
         self.config, self.spec = config, spec
         self.size = spec.size[1]
         self.extent = round(self.size * REGION)
@@ -72,7 +74,7 @@ class ShuffledFrames(Views):
 
     def crop(self, samples: list[Sample]) -> Batch:
         draw, clips = draw_for(samples), [sample["clip"] for sample in samples]
-        index = choose_frames(torch.stack([motion(clip) for clip in clips]), draw)
+        index = choose_frames(torch.stack([motion(clip) for clip in clips]), self.config.span, draw)
         taken = [clip[frames] for clip, frames in zip(clips, index, strict=True)]
         boxes = [
             lively_square(frames, self.config.region, Draw(key[None]))
@@ -99,8 +101,8 @@ class ShuffledFrames(Views):
         return batch
 
 
-def choose_frames(moves: Tensor, draw: Draw) -> Tensor:
-    """(B, 4) int64: frames evenly apart that span two thirds of clips of this ``motion`` (B, T - 1), where much moves.
+def choose_frames(moves: Tensor, span: float, draw: Draw) -> Tensor:
+    """(B, 4) int64: frames evenly apart that span a share of clips of this ``motion`` (B, T - 1), where much moves.
 
     Raises:
         UsageError: for clips of less than four frames.
@@ -108,7 +110,7 @@ def choose_frames(moves: Tensor, draw: Draw) -> Tensor:
     length = moves.shape[1] + 1
     if length < FRAMES:
         raise UsageError(f"four frames cannot be taken of a clip of {length}")
-    step = max(1, 2 * (length - 1) // (3 * (FRAMES - 1)))
+    step = max(1, round(span * (length - 1) / (FRAMES - 1)))
     first = weighted_choice(motion_in_windows(moves, (FRAMES - 1) * step + 1), draw, "first")
     return first[:, None] + step * torch.arange(FRAMES)
 
@@ -158,7 +160,7 @@ class OPN(PretextMethod):
         schedule="step",
         milestones=(13 / 17,),
     )
-    recipes = {"small": {**SMALL, "region": 1.0, "frame_dim": 128, "pair_dim": 64}}
+    recipes = {"small": {**SMALL, "span": 1.0, "region": 1.0, "frame_dim": 128, "pair_dim": 64}}
 
     @staticmethod
     def views(config: OPNConfig, spec: InputSpec) -> Views:
