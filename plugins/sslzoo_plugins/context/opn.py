@@ -2,7 +2,7 @@
 
 Lee, Huang, Singh & Yang, "Unsupervised Representation Learning by Sorting Sequences", ICCV 2017,
 https://arxiv.org/abs/1708.01246. Four frames are shown in any order, and one of 12 classes is to be told, for an order
-and its reverse are one: much looks the same backwards. One encoder sees each frame, and what is known of each two of
+and the same read from the other side are one, as much looks the same backwards. One encoder sees each frame, and what is known of each two of
 them is compared before all six comparisons are put together. Against shortcuts, as in the authors' code: frames and
 the region that is cut from them are chosen for their motion; each frame is cut up to 5 of 80 pixels elsewhere; each
 shows one colour channel only, of its own; and all four are mirrored or none is.
@@ -160,7 +160,7 @@ class OPN(PretextMethod):
         schedule="step",
         milestones=(13 / 17,),
     )
-    recipes = {"small": {**SMALL, "span": 1.0, "region": 1.0, "frame_dim": 128, "pair_dim": 64}}
+    recipes = {"small": {**SMALL, "span": 1.0, "region": 1.0, "frame_dim": 256, "pair_dim": 256}}
 
     @staticmethod
     def views(config: OPNConfig, spec: InputSpec) -> Views:
@@ -185,15 +185,23 @@ class OPN(PretextMethod):
         return {"loss": F.cross_entropy(logits, batch["target"]), "accuracy": accuracy}
 
     def illustrate(self, batch: Batch) -> dict[str, Tensor]:
-        """The four patches as shown, as the predicted order sorts them, and in the order or reverse that is right."""
+        """The four patches as shown, sorted by the predicted class, and in order.
+
+        A class does not say from which side it is to be read: here it is from the side that is right.
+        """
         spec = spec_of(self.encoder).input
         shown = torch.stack([denormalize(view, spec.mean, spec.std) for view in batch["views"]], dim=1)
-        predicted = torch.tensor(ORDERS, device=shown.device)[self.logits(batch).argmax(1)]
-        right = torch.tensor(ORDERS, device=shown.device)[batch["target"]]
-        pictures = {"shuffled": shown, "sorted as predicted": sort(shown, predicted), "in order": sort(shown, right)}
+        reverse = batch["order"][:, 0] > batch["order"][:, -1]
+        read = torch.where(reverse[:, None, None, None, None], shown.flip(1), shown)
+        orders = torch.tensor(ORDERS, device=shown.device)
+        pictures = {
+            "shuffled": shown,
+            "sorted as predicted": sort(read, orders[self.logits(batch).argmax(1)]),
+            "in order": sort(read, orders[batch["target"]]),
+        }
         return {title: assemble(frames, columns=FRAMES) for title, frames in pictures.items()}
 
 
 def sort(frames: Tensor, order: Tensor) -> Tensor:
-    """Frames (B, 4, C, H, W) shown in this ``order`` (B, 4), put in the order of time; in its reverse, in reverse."""
+    """Frames (B, 4, C, H, W) that are shown in this ``order`` (B, 4), in the order of time."""
     return frames.take_along_dim(order.argsort(dim=1)[:, :, None, None, None], dim=1)
