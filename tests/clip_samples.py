@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from view_samples import draw_of
 
 from sslzoo.encoders import InputSpec, create_encoder
-from sslzoo.method import Batch, PretextMethod, Sample
+from sslzoo.method import Batch, PretextMethod, Sample, Views
+from sslzoo.views.clips import cut, window_for
 
 FRAMES = 4
 """Of the clips that video encoders take here."""
@@ -43,7 +44,14 @@ def spec_for(encoder: str, size: int = 32, channels: int = 3) -> InputSpec:
 
 
 def batch_of(method: type[PretextMethod], config: Any, encoder: str = "test_resnet", count: int = 4) -> Batch:
-    return method.views(config, spec_for(encoder))(samples_of(count))
+    views = method.views(config, spec_for(encoder))
+    return views(windows(views, samples_of(count)))
+
+
+def windows(views: Views, samples: list[Sample]) -> list[Sample]:
+    """The samples with the frames that the views ask for, as the data layer gives them."""
+    assert views.sampling is not None
+    return [cut(sample, window_for(views.sampling, sample["key"], len(sample["clip"]))) for sample in samples]
 
 
 def built(method: type[PretextMethod], config: Any, encoder: str = "test_resnet") -> PretextMethod:
@@ -77,7 +85,8 @@ def check_views_depend_on_clip_and_key_alone(
     method: type[PretextMethod], config: Any, encoder: str = "test_resnet"
 ) -> None:
     """Not on index, batch-mates or global random numbers, which they leave alone."""
-    views, samples = method.views(config, spec_for(encoder)), samples_of(4)
+    views = method.views(config, spec_for(encoder))
+    samples = windows(views, samples_of(4))
     state = torch.get_rng_state()
     together = views([dict(sample) for sample in samples])
     assert torch.equal(torch.get_rng_state(), state)
@@ -92,7 +101,8 @@ def check_views_depend_on_clip_and_key_alone(
 def check_any_number_of_channels(method: type[PretextMethod], config: Any, encoder: str = "test_resnet") -> None:
     """Grey clips, and such with alpha, give a loss and pictures too."""
     for channels in (1, 4):
-        batch = method.views(config, spec_for(encoder, 32, channels))(samples_of(3, channels))
+        views = method.views(config, spec_for(encoder, 32, channels))
+        batch = views(windows(views, samples_of(3, channels)))
         made = method(create_encoder(encoder, 32, channels, frames=FRAMES), config).eval()
         with torch.no_grad():
             assert made(batch)["loss"].isfinite()

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslzoo.config import SMALL, PretrainConfig, UsageError
-from sslzoo.encoders import InputSpec, spec_of, takes_clips
+from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.permutations import every_permutation
 from sslzoo.nn.siamese import encode_views
@@ -57,6 +57,7 @@ class Puzzles(Views):
     """Four pieces of one channel each, in the order of the ``target``, from 24 on upside down."""
 
     def __init__(self, config: CubicPuzzlesConfig, spec: InputSpec) -> None:
+        _check(spec)
         self.config, self.spec = config, spec
         self.frames = config.piece_frames or spec.frames
         size = config.piece_size or round(spec.size[1] * 80 / 112)
@@ -107,6 +108,12 @@ class Puzzles(Views):
         return batch
 
 
+def _check(spec: InputSpec) -> None:
+    """Complain of an encoder that takes pictures."""
+    if not spec.frames:
+        raise UsageError("cubic_puzzles are pieces of clips: choose an encoder that takes clips, such as r3d_18")
+
+
 class CubicPuzzles(PretextMethod):
     info = MethodInfo(
         name="cubic_puzzles",
@@ -145,9 +152,8 @@ class CubicPuzzles(PretextMethod):
         return Puzzles(config, spec)
 
     def __init__(self, encoder: nn.Module, config: CubicPuzzlesConfig) -> None:
-        if not takes_clips(encoder):
-            raise UsageError("cubic_puzzles are pieces of clips: choose an encoder that takes clips, such as r3d_18")
         super().__init__(encoder, config)
+        _check(spec_of(encoder).input)
         self.head = nn.Sequential(
             nn.Linear(PIECES * self.feature_dim, config.hidden_dim),
             nn.ReLU(),

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslzoo.config import SMALL, PretrainConfig, UsageError
-from sslzoo.encoders import InputSpec, spec_of, takes_clips
+from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.views import draw_for
 from sslzoo.views.clips import ClipSampling, clip_resized_crop
@@ -47,6 +47,7 @@ class FourTurns(Views):
     """One random part of a video, perhaps mirrored, turned by 0, 90, 180 and 270 degrees."""
 
     def __init__(self, config: VideoRotationConfig, spec: InputSpec) -> None:
+        _check(spec)
         self.config, self.spec = config, spec
         self.extent = round(spec.size[1] * MARGIN)
         self.sampling = ClipSampling(spec.frames, config.stride, short_side=self.extent)
@@ -80,6 +81,12 @@ def tilted(clips: Tensor, angle: Tensor, away: Tensor, size: int) -> Tensor:
     grid = F.affine_grid(where, [len(clips), 1, size, size], align_corners=False)
     moved = F.grid_sample(clips.flatten(1, 2), grid, padding_mode="reflection", align_corners=False)
     return moved.unflatten(1, clips.shape[1:3])
+
+
+def _check(spec: InputSpec) -> None:
+    """Complain of an encoder that takes pictures."""
+    if not spec.frames:
+        raise UsageError("video_rotation turns whole clips: choose an encoder that takes them, such as r3d_18")
 
 
 class VideoRotation(PretextMethod):
@@ -121,9 +128,8 @@ class VideoRotation(PretextMethod):
         return FourTurns(config, spec)
 
     def __init__(self, encoder: nn.Module, config: VideoRotationConfig) -> None:
-        if not takes_clips(encoder):
-            raise UsageError("video_rotation turns whole clips: choose an encoder that takes them, such as r3d_18")
         super().__init__(encoder, config)
+        _check(spec_of(encoder).input)
         self.head = nn.Linear(self.feature_dim, TURNS)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
