@@ -12,7 +12,7 @@ from huggingface_hub import HfApi, HfFileSystem, constants
 from pictures import number_of, write_folder, write_shards
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.data.columns import image_of
+from sslzoo.data.cells import image_of
 from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.testing.loopback import LoopbackHub
 

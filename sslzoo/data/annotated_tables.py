@@ -11,7 +11,8 @@ import numpy as np
 
 from sslzoo.data.annotated import AnnotatedRows, Annotations
 from sslzoo.data.annotation import VOID, annotate, class_map
-from sslzoo.data.columns import Columns, bytes_of, image_of
+from sslzoo.data.cells import bytes_of, image_of
+from sslzoo.data.columns import Columns
 from sslzoo.data.rows import Rows, undecoded
 from sslzoo.data.source import Annotation, Source, Unreadable
 

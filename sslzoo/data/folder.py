@@ -1,4 +1,7 @@
-"""Folders of image files: flat, nested, one folder per class, and any of these in one folder per split."""
+"""Folders of images or videos: flat, nested, one folder per class, and any of these in one folder per split.
+
+A clip may also be a folder of its frames, which looks like a class of images: such are read as ``frames:PATH``.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-
-import datasets
-import pyarrow as pa
+from typing import Literal
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.data.images import picture_extensions
-from sslzoo.data.rows import Rows
+from sslzoo.data.rows import Rows, rows_of_files
 from sslzoo.data.splits import PRETRAINING, TESTING, check_split, slices
+from sslzoo.data.video import VIDEO_EXTENSIONS
 
 _WHOLE = "train"
+Kind = Literal["images", "videos", "frames"]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The image files below ``root``, whose paths in ``splits`` start from there.
+    """The files of images or videos, or the folders of frames, below ``root``; paths in ``splits`` start from there.
 
     The top directories are splits if two or more of them have a split's name (train, test, val, unlabeled, …), or the
     only one has; files beside them belong to none. Otherwise everything is the split ``train``.
@@ -31,20 +34,25 @@ class Folder:
     splits: dict[str, list[str]]
     is_split: bool
     """Whether the top directories are splits."""
+    kind: Kind = "images"
 
     @classmethod
-    def scan(cls, path: Path) -> Folder:
-        """Every picture below ``path`` in sorted order; hidden files, and those Pillow does not read, are left out.
+    def scan(cls, path: Path, frames: bool = False) -> Folder:
+        """Every picture below ``path`` in sorted order, or video if there are more of those.
+
+        Hidden files, and those of other kinds, are left out. With ``frames`` every folder that directly holds pictures
+        is one clip.
 
         Raises:
-            UserError: if it is not a folder, cannot be read, or holds no pictures.
+            UserError: if it is not a folder, cannot be read, or holds none.
         """
         root = path.expanduser().resolve()
         if not root.is_dir():
             raise UsageError(f"{path} is a file, not a folder" if root.exists() else f"there is no folder {path}")
         try:
             prefix = os.path.join(root, "")
-            files = [file.removeprefix(prefix) for file in _pictures(str(root), picture_extensions())]
+            endings = picture_extensions() | (frozenset() if frames else VIDEO_EXTENSIONS)
+            files = [file.removeprefix(prefix) for file in _files(str(root), endings)]
             "".join(files).encode()
         except OSError as error:
             raise UserError(f"folder {path} cannot be read: {error.filename}: {error.strerror}") from error
@@ -52,19 +60,27 @@ class Folder:
             raise UserError(f"folder {path} has file names that are not UTF-8: rename them") from error
         if not files:
             raise UsageError(f"folder {path} holds no images: no file has an ending such as .jpg, .png or .webp")
+        videos = [file for file in files if os.path.splitext(file)[1].lower() in VIDEO_EXTENSIONS]
+        if frames:
+            files = sorted({os.path.dirname(file) for file in files} - {""})
+            if not files:
+                raise UsageError(f"folder {path} holds pictures, not folders of frames: write folder:{path}")
+        elif videos:
+            files = videos if 2 * len(videos) > len(files) else [file for file in files if file not in set(videos)]
         tops = _tops(files)
         named = [top for top in tops if top in PRETRAINING + TESTING]
         is_split = len(named) >= 2 or (len(named) == 1 and len(tops) == 1)
-        return cls(root, _by_top(files) if is_split else {_WHOLE: files}, is_split)
+        kind: Kind = "frames" if frames else "videos" if files[0] in videos else "images"
+        return cls(root, _by_top(files) if is_split else {_WHOLE: files}, is_split, kind)
 
     @property
     def name(self) -> str:
         """Without the path, which is this machine's."""
-        return f"folder:{self.root.name}"
+        return f"{'frames' if self.kind == 'frames' else 'folder'}:{self.root.name}"
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The directories inside the splits, over all splits in which every image lies in one and there are several."""
+        """The directories inside the splits, over all splits in which every sample is in one and there are several."""
         names: set[str] = set()
         for split in self.splits:
             classes = self._classes(split)
@@ -72,33 +88,38 @@ class Folder:
         return tuple(sorted(names))
 
     def _classes(self, split: str) -> set[str]:
-        """The first-level directories of a split; none if an image lies outside of them."""
+        """The first-level directories of a split; none if a sample lies outside of them."""
         parts = [file.split(os.sep) for file in self.splits[split]]
         return {part[self.is_split] for part in parts} if min(map(len, parts)) > 1 + self.is_split else set()
 
     def open(self, split: str, image_column: str = "", label_column: str = "") -> Rows:
-        """The images of a split or a slice of one, with their classes as labels where they have them."""
+        """The samples of a split or a slice of one, with their classes as labels where they have them."""
         check_split(split, list(self.splits), self.name)
         parts = slices(split, {name: len(files) for name, files in self.splits.items()}, self.name)
         files = [file for name, part in parts for file in self.splits[name][part.start : part.stop]]
-        columns = {"image": pa.array(files, pa.string())}
-        features = datasets.Features({"image": datasets.Image(decode=False)})
-        classes = [self._classes(name) for name, _ in parts]
-        if all(known and known <= set(self.class_names) for known in classes):
+        labels = None
+        if all(known and known <= set(self.class_names) for known in (self._classes(name) for name, _ in parts)):
             number = {name: place for place, name in enumerate(self.class_names)}
-            columns["label"] = pa.array([number[file.split(os.sep)[self.is_split]] for file in files], pa.int64())
-            features["label"] = datasets.ClassLabel(names=list(self.class_names))
-        table = datasets.Dataset.from_dict(columns, features=features)
-        return Rows(table, f"{self.name}[{split}]", image_column, label_column, root=self.root)
+            labels = [number[file.split(os.sep)[self.is_split]] for file in files]
+        return rows_of_files(
+            self.root,
+            files,
+            f"{self.name}[{split}]",
+            image_column,
+            label_column,
+            labels=labels,
+            class_names=self.class_names,
+            videos=self.kind != "images",
+        )
 
 
-def _pictures(directory: str, endings: frozenset[str]) -> Iterator[str]:
+def _files(directory: str, endings: frozenset[str]) -> Iterator[str]:
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             if not (entry.is_symlink() and _lies_in(directory, entry.path)):  # or it would never end
-                yield from _pictures(entry.path, endings)
+                yield from _files(entry.path, endings)
         elif os.path.splitext(entry.name)[1].lower() in endings:
             yield entry.path
 
@@ -108,7 +129,7 @@ def _lies_in(directory: str, other: str) -> bool:
 
 
 def _tops(files: Sequence[str]) -> list[str]:
-    """The top directories that hold pictures."""
+    """The top directories that hold any."""
     return sorted({file.split(os.sep)[0] for file in files if os.sep in file})
 
 

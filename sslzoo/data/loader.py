@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch.utils.data import DataLoader
 
-from sslzoo.config import UserError
+from sslzoo.config import UsageError, UserError
 from sslzoo.data.order import Order, Reference
 from sslzoo.data.samples import InOrder, Read, Samples, StreamedSamples
 from sslzoo.data.source import Source, Unreadable
 from sslzoo.data.stream import Stream
 from sslzoo.encoders import InputSpec
 from sslzoo.views import Batch, Sample, Views, collate
+from sslzoo.views.clips import ClipSampling
 from sslzoo.views.color import normalize, to_float
-from sslzoo.views.crop import Interpolation, resize_center_crop
+from sslzoo.views.crop import AnyImage, Interpolation, resize_center_crop
+
+VIEWS = 4
+"""Frames, or windows, of a clip that an encoder looks at in evaluation."""
 
 
 class Loader(DataLoader):
@@ -45,7 +49,9 @@ def train_loader(
     A batch has ``unreadable`` (a list of "name: reason") if samples could not be read and others stand in for them.
     """
     return Loader(
-        StreamedSamples(source.name, channels) if isinstance(source, Stream) else Samples(source, channels),
+        StreamedSamples(source.name, channels, views.sampling, source.is_video)
+        if isinstance(source, Stream)
+        else Samples(source, channels, views.sampling),
         batch_sampler=sampler,
         collate_fn=Collate(views, augment_in_workers),
         num_workers=workers,
@@ -56,13 +62,23 @@ def train_loader(
     )
 
 
-def eval_loader(source: Source, spec: InputSpec, batch_size: int, workers: int) -> Loader:
+def eval_loader(
+    source: Source,
+    spec: InputSpec,
+    batch_size: int,
+    workers: int,
+    *,
+    views: int = VIEWS,
+    sampling: ClipSampling | None = None,
+) -> Loader:
     """All samples in order as an encoder takes them: ``image`` (B, C, H, W) float32 normalised, ``index`` (B,).
 
+    Of clips it is (B * views, C, H, W), frames from all over each clip one after the other, for an encoder of images;
+    (B * views, C, T, H, W), windows of as many frames as it takes, for one of clips. See ``InOrder`` for ``sampling``.
     Unreadable samples are left out of their batch and named in its ``unreadable`` ("name: reason" each).
     """
     return Loader(
-        InOrder(source, spec.size[0]),
+        InOrder(source, spec, views, sampling),
         batch_size=batch_size,
         collate_fn=Prepare(spec),
         num_workers=workers,
@@ -84,7 +100,7 @@ class Collate:
             return {"error": read}
         samples, unreadable = _sort_out(read)
         try:
-            batch = collate(self.views, samples)
+            batch = collate(self.views, [_Fields(sample) for sample in samples])
             if self.augment:
                 batch = self.views.augment(batch)
         except UserError as error:
@@ -92,9 +108,17 @@ class Collate:
         return {**batch, "unreadable": unreadable} if unreadable else batch
 
 
+class _Fields(dict):
+    """A sample that says what it lacks."""
+
+    def __missing__(self, name: str) -> None:
+        have = ", ".join(field for field in self if field not in ("index", "key"))
+        raise UsageError(f"the data has no {name}, which this method works on, only {have}: choose another --dataset")
+
+
 @dataclass(frozen=True)
 class Prepare:
-    """Samples to the images that ``spec`` describes."""
+    """Samples to the images, or clips, that ``spec`` describes."""
 
     spec: InputSpec
 
@@ -102,15 +126,17 @@ class Prepare:
         if isinstance(read, UserError):
             return {"error": read}
         samples, unreadable = _sort_out(read)
-        image = torch.empty(0, *self.spec.size)
+        image = torch.empty(0, *self.spec.shape)
         if samples:
             pixels = resize_center_crop(
-                [sample["image"] for sample in samples],
+                [picture for sample in samples for picture in _pictures(sample)],
                 self.spec.size[1:],
                 self.spec.crop_pct,
                 cast(Interpolation, self.spec.interpolation),
             )
             image = normalize(to_float(pixels), self.spec.mean, self.spec.std)
+            if self.spec.frames:
+                image = image.unflatten(0, (-1, self.spec.frames)).transpose(1, 2)
         index = torch.tensor([sample["index"] for sample in samples], dtype=torch.int64)
         batch: Batch = {"image": image, "index": index}
         return {**batch, "unreadable": unreadable} if unreadable else batch
@@ -119,6 +145,11 @@ class Prepare:
 def leave_signals_to_the_main_process(worker: int) -> None:
     """Ctrl-C reaches the whole process group; the step that is under way still needs its batches."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _pictures(sample: Sample) -> Sequence[AnyImage]:
+    """The image; or all frames of a clip (V, T, C, H, W), one after the other."""
+    return sample["clip"].flatten(0, 1).unbind() if "clip" in sample and "image" not in sample else [sample["image"]]
 
 
 def _sort_out(read: list[Sample | Unreadable]) -> tuple[list[Sample], list[str]]:

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 from torch.utils.data import Dataset
 
-from sslzoo.config import UserError
-from sslzoo.data.columns import image_of, stored_path
+from sslzoo.config import UsageError, UserError
+from sslzoo.data.cells import sample_of, stored_path
+from sslzoo.data.clips import clip_with_channels, evenly_sampled, sampled
 from sslzoo.data.images import with_channels
 from sslzoo.data.order import Reference
 from sslzoo.data.source import Source, Unreadable
+from sslzoo.encoders import InputSpec
 from sslzoo.views import Sample
+from sslzoo.views.clips import ClipSampling
 
 _TRIES = 100
 
@@ -25,9 +28,11 @@ The error is a value because torch would hand on the text of one that is raised 
 class Samples(Dataset):
     """A source by reference: each sample decoded, with its channels as asked for, ``index`` and ``key``."""
 
-    def __init__(self, source: Source, channels: int) -> None:
+    def __init__(self, source: Source, channels: int, sampling: ClipSampling | None = None) -> None:
+        """``sampling`` says which frames are decoded of a clip."""
         self.source = source
         self.channels = channels
+        self.sampling = sampling
 
     def __getitems__(self, references: Sequence[Reference]) -> Read:
         """In place of an unreadable sample stands the next readable one, with the slot's key."""
@@ -43,7 +48,8 @@ class Samples(Dataset):
         tried: list[Sample | Unreadable] = []
         for step in range(min(_TRIES, len(self.source))):
             try:
-                return [*tried, read_sample(self.source, (index + step) % len(self.source), key, self.channels)]
+                place = (index + step) % len(self.source)
+                return [*tried, read_sample(self.source, place, key, self.channels, self.sampling)]
             except Unreadable as error:
                 tried.append(error)
         name = self.source.name
@@ -53,10 +59,11 @@ class Samples(Dataset):
 class StreamedSamples(Dataset):
     """A stream's samples, decoded from the cells that their references carry."""
 
-    def __init__(self, name: str, channels: int) -> None:
-        """``name`` is the stream's."""
-        self.name = name
+    def __init__(self, name: str, channels: int, sampling: ClipSampling | None = None, is_video: bool = False) -> None:
+        """``name`` is the stream's, ``is_video`` whether its cells are videos."""
+        self.name, self.is_video = name, is_video
         self.channels = channels
+        self.sampling = sampling
 
     def __getitems__(self, references: Sequence[Reference]) -> Read:
         """In place of an unreadable sample stands the nearest readable one of the batch, with the slot's key."""
@@ -75,16 +82,21 @@ class StreamedSamples(Dataset):
         return [{**samples[good], "key": key} for good, (_, _, key) in zip(nearest, references, strict=True)] + broken
 
     def _decode(self, cell: object, index: int, key: int) -> Sample:
-        image = image_of(cell, stored_path(cell) or f"streamed sample {index}")
-        return {"image": with_channels(image, self.channels), "index": index, "key": key}
+        sample = sample_of(cell, stored_path(cell) or f"streamed sample {index}", self.is_video)
+        return {**_decoded(sample, key, self.channels, self.sampling), "index": index, "key": key}
 
 
 class InOrder(Dataset):
-    """A source by position, for evaluation: an unreadable sample is left out."""
+    """A source by position, as an encoder looks at it in evaluation: an unreadable sample is left out.
 
-    def __init__(self, source: Source, channels: int) -> None:
-        self.source = source
-        self.channels = channels
+    Of a clip, which an encoder of images looks at if there is no ``image``, all windows are given in a row, (V, T, C,
+    H, W): of as many frames as an encoder of clips takes, or of one.
+    """
+
+    def __init__(self, source: Source, spec: InputSpec, views: int = 1, sampling: ClipSampling | None = None) -> None:
+        """``views`` is the number of windows; ``sampling`` what they are, if not the next frames in a row."""
+        self.source, self.spec, self.views = source, spec, views
+        self.sampling = sampling or ClipSampling(length=spec.frames or 1, short_side=_decoded_side(spec))
 
     def __len__(self) -> int:
         return len(self.source)
@@ -93,22 +105,43 @@ class InOrder(Dataset):
         read: list[Sample | Unreadable] = []
         for index in indices:
             try:
-                read.append(read_sample(self.source, index, 0, self.channels))
+                read.append({**self._look(self.source.read(index)), "index": index, "key": 0})
             except Unreadable as error:
                 read.append(error)
             except UserError as error:
                 return error
         return read
 
+    def _look(self, sample: Sample) -> Sample:
+        channels = self.spec.size[0]
+        if "image" in sample and not self.spec.frames:
+            return {**sample, "image": with_channels(sample["image"], channels)}
+        if "clip" not in sample:
+            wanted = "clips" if self.spec.frames else "images or clips"
+            raise UsageError(f"{self.source.name} has no {wanted}, which the encoder takes; choose another data set")
+        clip = evenly_sampled(sample, self.sampling, self.views)
+        return {"clip": clip_with_channels(clip, channels)}
 
-def read_sample(source: Source, index: int, key: int, channels: int) -> Sample:
-    """One sample as views take it.
+
+def _decoded_side(spec: InputSpec) -> int:
+    """Twice what is resized to, so that little is lost and a large video does not cost more than that."""
+    return 2 * round(min(spec.size[1:]) / spec.crop_pct)
+
+
+def read_sample(source: Source, index: int, key: int, channels: int, sampling: ClipSampling | None = None) -> Sample:
+    """One sample as views take it, with the frames of a clip that ``sampling`` and the key say.
 
     Raises:
         Unreadable: if it cannot be decoded.
         UserError: if it cannot have that many channels.
     """
-    sample = source.read(index)
+    return {**_decoded(source.read(index), key, channels, sampling), "index": index, "key": key}
+
+
+def _decoded(sample: Sample, key: int, channels: int, sampling: ClipSampling | None) -> Sample:
     if "image" in sample:
         sample["image"] = with_channels(sample["image"], channels)
-    return {**sample, "index": index, "key": key}
+    if "clip" in sample:
+        sample = sampled(sample, sampling, key)
+        sample["clip"] = clip_with_channels(sample["clip"], channels)
+    return sample

@@ -24,7 +24,10 @@ _BUFFER = 1000
 
 
 class Stream:
-    """The encoded images of a ``datasets.IterableDataset``. The main process reads it, so workers change nothing."""
+    """The encoded images, or videos, of a ``datasets.IterableDataset``.
+
+    The main process reads it, so workers change nothing.
+    """
 
     def __init__(
         self,
@@ -48,7 +51,8 @@ class Stream:
         self.license = license
         self.length = length
         self._column = columns.image
-        self._images = undecoded(dataset.select_columns([columns.image]))
+        self.is_video = columns.is_video
+        self._images = undecoded(dataset.select_columns([columns.image]), columns.is_video)
         self._identity = list(identity)
 
     @property

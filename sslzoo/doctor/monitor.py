@@ -149,8 +149,8 @@ def _images(source: Source, spec: InputSpec) -> Tensor:
     """(N, C, H, W): at most ``SAMPLES`` that can be read, from all over the data set."""
     count = min(SAMPLES, len(source))
     places = [len(source) * place // count for place in range(count)]
-    samples, prepare = InOrder(source, spec.size[0]), Prepare(spec)
-    parts = [torch.empty(0, *spec.size)]
+    samples, prepare = InOrder(source, spec), Prepare(spec)
+    parts = [torch.empty(0, *spec.shape)]
     for start in range(0, count, _READ):
         batch = prepare(samples.__getitems__(places[start : start + _READ]))
         if "error" in batch:

@@ -22,7 +22,7 @@ class Pictures:
     """Readable samples, cut as evaluation cuts them."""
 
     image: Tensor
-    """(N, C, H, W) normalised, as an encoder takes them."""
+    """(N, C, H, W) normalised, as an encoder takes them; (N, C, T, H, W) if it takes clips."""
     shown: Tensor
     """(N, 3, H, W) in [0, 1], for people; (N, 1, H, W) for a number of channels that is no colour."""
     index: Tensor
@@ -67,7 +67,7 @@ def read_pictures(source: Source, order: Sequence[int], count: int, spec: InputS
     Raises:
         UserError: if none can be read, or they cannot have the channels that ``spec`` wants.
     """
-    reader, prepare = InOrder(source, spec.size[0]), Prepare(spec)
+    reader, prepare = InOrder(source, spec), Prepare(spec)
     found, reason = [], "it is empty"
     for position in order:
         batch = prepare(reader.__getitems__([position]))
@@ -86,6 +86,6 @@ def read_pictures(source: Source, order: Sequence[int], count: int, spec: InputS
 
 
 def _shown(image: Tensor, spec: InputSpec) -> Tensor:
-    """As people see it: RGB of RGB or RGBA, and else the mean of the channels in grey."""
-    pixels = denormalize(image, spec.mean, spec.std)
+    """As people see it, of a clip the middle: RGB of RGB or RGBA, and else the mean of the channels in grey."""
+    pixels = denormalize(image[:, :, spec.frames // 2] if spec.frames else image, spec.mean, spec.std)
     return pixels[:, :3] if spec.size[0] in (3, 4) else pixels.mean(1, keepdim=True)

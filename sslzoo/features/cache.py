@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sslzoo.config import cache_folder
+from sslzoo.data.loader import VIEWS
 from sslzoo.data.source import Source
 from sslzoo.encoders import spec_of, spec_to_json
 from sslzoo.features.frozen import FINAL, Features, extract
@@ -64,6 +65,7 @@ def _paths(encoder: nn.Module, source: Source, layers: bool) -> tuple[Path, Path
         "encoder": spec_to_json(spec_of(encoder)),
         "weights": weights_digest(encoder),
         "data": source.fingerprint,
+        "views": VIEWS,
     }
 
     def path(layers: bool) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,10 +24,13 @@ _GATHERED_ROWS = 8192
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One row per readable sample, in the data set's order, float32 on the CPU."""
+    """One row per readable sample, in the data set's order, float32 on the CPU.
+
+    A clip's row is the mean over ``data.loader.VIEWS`` of its frames, or windows for an encoder of clips.
+    """
 
     final: Tensor
-    """(N, D): the encoder's own pooled output, ``encoder(images)``."""
+    """(N, D): the encoder's own pooled output, ``encoder(images)``, or ``encoder(clips)``."""
     index: Tensor
     """(N,) int64: the positions of these samples in the data set."""
     layers: dict[str, Tensor] = field(default_factory=dict)
@@ -79,19 +83,29 @@ def _forward_all(
     device: torch.device,
 ) -> dict[str, Tensor]:
     """Every output by name, each (N, D_l), and ``index``."""
-    forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=device).reshape(1, *spec.size), layers)
+    forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=device).reshape(1, *spec.shape), layers)
+    batch_size = max(1, batch_size // max(1, spec.frames))
     tally = UnreadableTally(share.name, len(share.source))
     rows: dict[str, list[Tensor]] = {}
     for batch in eval_loader(share, spec, batch_size, workers) if len(share) else ():
         tally.add(batch.get("unreadable", ()), len(batch["index"]))
         if len(batch["index"]):
-            found = forward(batch["image"].to(device, non_blocking=True))
+            image = batch["image"].to(device, non_blocking=True)
+            found = _forward_views(forward, image, len(batch["index"]))
             for name, value in {**found, "index": batch["index"] + share.start}.items():
                 rows.setdefault(name, []).append(value.cpu())
     if not rows:  # a process without samples must still know the shapes
-        found = forward(torch.zeros(1, *spec.size, device=device))
+        found = forward(torch.zeros(1, *spec.shape, device=device))
         return {name: value[:0].cpu() for name, value in {**found, "index": torch.zeros(1, dtype=torch.int64)}.items()}
     return {name: torch.cat(values) for name, values in rows.items()}
+
+
+def _forward_views(forward: Callable[[Tensor], dict[str, Tensor]], image: Tensor, count: int) -> dict[str, Tensor]:
+    """The outputs for ``count`` samples: of clips, which come with several views each in a row, the means over them."""
+    if len(image) == count:
+        return forward(image)
+    parts = [forward(part) for part in image.split(count)]
+    return {name: torch.cat([part[name] for part in parts]).unflatten(0, (count, -1)).mean(1) for name in parts[0]}
 
 
 def _forward(encoder: nn.Module, image: Tensor, layers: bool) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -171,5 +185,4 @@ def _gather(accelerator: Accelerator, rows: Tensor) -> Tensor:
 
 
 def _numel(spec: InputSpec) -> int:
-    channels, height, width = spec.size
-    return channels * height * width
+    return math.prod(spec.shape)

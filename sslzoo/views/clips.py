@@ -72,6 +72,8 @@ class ClipSampling:
     clips whose rate is not known."""
     short_side: int = 0
     """Largest height or width, whichever is less, to decode at; 0 decodes as it is. Clips are never enlarged."""
+    sound: bool = False
+    """Whether the sound of a video file is decoded too, where it has any."""
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1 or self.rate < 0 or self.short_side < 0:

@@ -119,9 +119,9 @@ class Subject(Named):
 
     def samples(self, count: int = BATCH, first: int = 0) -> list[Sample]:
         """Some samples, with keys that are a function of their place among these."""
-        source = self.source()
+        source, sampling = self.source(), self.views().sampling
         keys = Draw.root(0).of(torch.arange(count)).key.tolist()
-        return [read_sample(source, first + place, key, 3) for place, key in enumerate(keys)]
+        return [read_sample(source, first + place, key, 3, sampling) for place, key in enumerate(keys)]
 
     def training(self, folder: Path, **changes: Any) -> Training:
         """A run in ``folder`` that is ready to train, or to go on; ``changes`` are fields of the recipe."""
