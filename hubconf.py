@@ -19,9 +19,9 @@ _ORGANISATION = "sslzoo"
 
 
 def encoder(name, token=None):  # type: ignore[no-untyped-def]
-    """A pretrained encoder on the CPU and in eval(): images (B, C, H, W) to features (B, D).
+    """A pretrained encoder on the CPU and in eval(): images (B, C, H, W), or clips (B, C, T, H, W), to features (B, D).
 
-    It is a timm model. The images' size, mean and standard deviation are in ``encoder.pretrained_cfg``. Weights are
+    It is a timm model. The input's size, mean and standard deviation are in ``encoder.pretrained_cfg``. Weights are
     read from safetensors, never unpickled, and checked against their recorded checksum and forward fingerprint.
 
     Args:
@@ -77,7 +77,10 @@ def _help(folder):  # type: ignore[no-untyped-def]
     """What ``torch.hub.help`` says, read from the folder's files."""
     config, record = _read(folder / "config.json"), _read(folder / "run.json")
     described, ours, method, data = config["pretrained_cfg"], config["sslzoo"], record["method"], record["dataset"]
-    size, paper = ", ".join(map(str, described["input_size"])), method["paper"]
+    channels, *side = described["input_size"]
+    frames = [config["model_args"]["frames"]] if "frames" in config["model_args"] else []
+    size, kind = ", ".join(map(str, [channels, *frames, *side])), "clips" if frames else "images"
+    paper = method["paper"]
     dim, license = ours["fingerprint"]["shape"][1], data["license"] or "licence not stated"
     embedded = (folder / "model.safetensors").is_file()
     where = "in this repository" if embedded else f"hf-hub:{_ORGANISATION}/{folder.name}"
@@ -85,7 +88,7 @@ def _help(folder):  # type: ignore[no-untyped-def]
     scores = "\n        ".join(line for report in reports for line in _scores(report)) or "none yet"
     return f"""{config["architecture"]} pretrained on {data["name"]} by {method["name"]}: {method["summary"]}
 
-    A timm model on the CPU and in eval(): images (B, {size}) to features (B, {dim}).
+    A timm model on the CPU and in eval(): {kind} (B, {size}) to features (B, {dim}).
     Pixels in [0, 1] are normalised with mean {described["mean"]} and standard deviation {described["std"]}.
 
     Method: {method["name"]} ({method["category"]}, {method["family"]})

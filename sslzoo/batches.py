@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, send_to_device
 from torch import Tensor
@@ -17,6 +16,8 @@ from sslzoo.data.order import KeyedOrder, Order, in_order
 from sslzoo.data.source import Source
 from sslzoo.data.stream import Stream, StreamedOrder
 from sslzoo.data.tally import UnreadableTally
+from sslzoo.encoders import frames_of
+from sslzoo.nn.channels_last import channels_last
 from sslzoo.views import Batch, Views
 
 SHOWN = 8
@@ -101,13 +102,17 @@ class Batches:
         batch = send_to_device(batch, self.accelerator.device, non_blocking=True)
         if self.accelerator.device.type != "cpu":
             batch = self.views.augment(batch)
-        return {name: _channels_last(value) for name, value in batch.items()} if self.config.channels_last else batch
+        if not self.config.channels_last:
+            return batch
+        # Of an image encoder's batch, what has five dimensions are several images of each sample.
+        dims = (4, 5) if frames_of(self.config.encoder, {}) else (4,)
+        return {name: _channels_last(value, dims) for name, value in batch.items()}
 
 
-def _channels_last(value: Any) -> Any:
-    """Images of a batch in the memory layout of the weights."""
+def _channels_last(value: Any, dims: tuple[int, ...]) -> Any:
+    """Images and clips of a batch in the memory layout of the weights."""
     if isinstance(value, list):
-        return [_channels_last(item) for item in value]
-    if isinstance(value, Tensor) and value.ndim == 4 and value.is_floating_point():
-        return value.contiguous(memory_format=torch.channels_last)
+        return [_channels_last(item, dims) for item in value]
+    if isinstance(value, Tensor) and value.ndim in dims and value.is_floating_point():
+        return channels_last(value)
     return value

@@ -83,7 +83,7 @@ class PretrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Number format of the forward pass; auto is bf16 where the processor has it."""
     channels_last: bool = True
-    """Memory layout of 4-dimensional weights and views."""
+    """Memory layout of weights and views, of 4 dimensions or, with a video encoder, 5."""
     compile: bool = False
     """Compile the method with torch.compile."""
     threads: int = 0

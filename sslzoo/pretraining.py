@@ -22,6 +22,7 @@ from sslzoo.interrupt import Interrupt, Interrupted
 from sslzoo.log import Log, flat
 from sslzoo.machine import Resolved, join_processes, resolve, splits_batch_statistics, start_accelerator
 from sslzoo.method import Batch, PretextMethod
+from sslzoo.nn.channels_last import weights_channels_last
 from sslzoo.nn.ema import ema_update, frozen_copy
 from sslzoo.nn.small_maps import pad_small_maps
 from sslzoo.optimizers import build_optimizer, rate_at, set_rate
@@ -99,7 +100,7 @@ class Training:
         method = method_type(encoder, method_config)
         pad_small_maps(method)
         if config.channels_last:
-            method.to(memory_format=torch.channels_last)
+            weights_channels_last(method)
         if config.sync_batch_norm and accelerator.num_processes > 1 and accelerator.device.type == "cuda":
             method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
         self.method = method

@@ -206,12 +206,13 @@ def _checked_spec(encoder: nn.Module) -> EncoderSpec:
     spec = spec_of(encoder)
     try:
         with frozen(encoder, None) as device:
-            encoder(torch.zeros(1, *spec.input.size, device=device))
+            encoder(torch.zeros(1, *spec.input.shape, device=device))
     except (AssertionError, RuntimeError, ValueError) as error:  # each architecture complains in its own way
         height, width = spec.input.size[1:]
+        kind = "clips" if spec.input.frames else "images"
         complaint = " ".join(str(error).split())
         raise UserError(
-            f"{spec.architecture} cannot take images of {height} x {width} px: {complaint}; use a larger image size"
+            f"{spec.architecture} cannot take {kind} of {height} x {width} px: {complaint}; use a larger image size"
         ) from error
     return spec
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslzoo.encoders import create_encoder
+from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.hub.folder import save_encoder
 
 PROVENANCE = {
@@ -89,11 +89,11 @@ def trained(
                 parameter.copy_(0.4 * noise - 0.2)
             elif parameter.ndim <= 1:  # gains and layer scales
                 parameter.copy_(0.5 + noise)
-        norms = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d)]
+        norms = [layer for layer in encoder.modules() if isinstance(layer, nn.BatchNorm2d | nn.BatchNorm3d)]
         for momentum in (1.0, 0.1):  # with 1.0, one batch makes the statistics
             for norm in norms:
                 norm.momentum = momentum
-            encoder.train(momentum == 1.0)(torch.randn(8, channels, image_size, image_size, generator=generator))
+            encoder.train(momentum == 1.0)(torch.randn(8, *spec_of(encoder).input.shape, generator=generator))
     return encoder
 
 

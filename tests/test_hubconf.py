@@ -93,6 +93,7 @@ def test_a_clean_clone_loads_every_kind_of_encoder(clone: Path, tmp_path: Path) 
     encoder = trained("test_convnext", 48)
     save_encoder(encoder, tmp_path / "folder", PROVENANCE)
     write_run(tmp_path / "run", encoder)
+    save_encoder(trained("test_r3d", 48), tmp_path / "of_clips", PROVENANCE)
     images = torch.randn(2, 3, 48, 48)
     save_file({"images": images}, tmp_path / "images.safetensors")
     script = f"""
@@ -103,6 +104,8 @@ loaded = {{
     name: torch.hub.load({str(clone)!r}, "encoder", name, source="local")
     for name in ("run", "folder", "run/encoder", "random:test_vit@32")
 }}
+of_clips = torch.hub.load({str(clone)!r}, "encoder", "of_clips", source="local")
+assert of_clips(torch.zeros(1, 3, 16, 48, 48)).shape == (1, 64)
 os.chdir({str(clone)!r})
 toy = torch.hub.load(".", "toy", source="local")
 assert toy.pretrained_cfg["input_size"] == (3, 32, 32)

@@ -18,7 +18,7 @@ def soil_memory() -> None:
     del pieces
 
 
-def gradients(conv: nn.Conv2d, images: Tensor, half: bool) -> tuple[Tensor, Tensor]:
+def gradients(conv: nn.Conv2d | nn.Conv3d, images: Tensor, half: bool) -> tuple[Tensor, Tensor]:
     conv.weight.grad, images = None, images.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=half):
         result = conv(images)
@@ -40,6 +40,19 @@ def test_gradients_are_those_of_single_precision(kernel: int, stride: int, side:
     assert torch.equal(conv(images), before), "the zeros are in the padding"
     for _ in range(5):
         for found, wanted in zip(gradients(conv, images, half=True), expected, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.02 * float(wanted.abs().max()))
+
+
+def test_clips_are_padded_over_time_and_space() -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv3d(16, 32, 3, 2, padding=1, bias=False)
+    clips = torch.randn(4, 16, 1, 1, 1).contiguous(memory_format=torch.channels_last_3d)
+    expected = gradients(conv, clips, half=False)
+    before = conv(clips)
+    pad_small_maps(conv)
+    assert torch.equal(conv(clips), before)
+    for _ in range(5):
+        for found, wanted in zip(gradients(conv, clips, half=True), expected, strict=True):
             torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.02 * float(wanted.abs().max()))
 
 

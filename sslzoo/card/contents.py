@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from sslzoo.config import UserError
+from sslzoo.encoders import frames_of
 from sslzoo.hub.layout import encoder_folder
 from sslzoo.hub.timm_config import read_config
 from sslzoo.hub.weights import weights_file
@@ -43,6 +44,11 @@ class Contents:
         """Channels, height, width."""
         channels, height, width = self.config["pretrained_cfg"]["input_size"]
         return channels, height, width
+
+    @property
+    def frames(self) -> int:
+        """Of a clip; 0 if the encoder takes images."""
+        return frames_of(self.config["architecture"], self.config.get("model_args") or {})
 
 
 def read_contents(folder: Path) -> Contents:

@@ -64,7 +64,8 @@ def _scores(reports: list[dict[str, Any]]) -> Iterator[str]:
 
 def _input(contents: Contents) -> Iterator[str]:
     channels, height, width = contents.input_size
+    frames = f"clips of {contents.frames} frames, " if contents.frames else ""
     yield (
-        f"It was trained at {height} × {width} pixels and {channels} channels: what is too fine to be seen at that "
-        "size it never saw, and other sizes were not tested."
+        f"It was trained at {frames}{height} × {width} pixels and {channels} channels: what is too fine to be seen at "
+        "that size it never saw, and other sizes were not tested."
     )

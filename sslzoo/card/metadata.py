@@ -10,13 +10,16 @@ from sslzoo.hub.names import hub_dataset
 
 
 def metadata(contents: Contents, name: str) -> ModelCardData:
-    """The block at the top of the card of the model ``name``. ``sslzoo list --models`` reads its entry ``sslzoo``."""
+    """The block at the top of the card of the model ``name``. ``sslzoo list --models`` reads its entry ``sslzoo``.
+
+    The library is the one whose loading code the Hub shows, and timm alone does not know encoders of clips.
+    """
     method, dataset = contents.method, hub_dataset(contents.dataset["name"])
     kinds = [method[key] for key in ("name", "category", "family") if method[key]]
     return ModelCardData(
-        library_name="timm",
+        library_name="sslzoo" if contents.frames else "timm",
         license=contents.config["pretrained_cfg"]["license"],
-        pipeline_tag="image-feature-extraction",
+        pipeline_tag="feature-extraction" if contents.frames else "image-feature-extraction",
         tags=["sslzoo", "self-supervised-learning", *kinds, "timm", "transformers"],
         datasets=[dataset] if dataset else None,
         model_name=name,
@@ -27,6 +30,7 @@ def metadata(contents: Contents, name: str) -> ModelCardData:
             "encoder": contents.config["architecture"],
             "dataset": contents.dataset["name"],
             "input_size": list(contents.input_size),
+            **({"frames": contents.frames} if contents.frames else {}),
             "parameters": contents.parameters,
             "bytes": contents.size,
         },

@@ -10,6 +10,7 @@ from sslzoo.encoders.spec import (
     spec_of,
     spec_to_json,
     takes_clips,
+    usual_size,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "spec_of",
     "spec_to_json",
     "takes_clips",
+    "usual_size",
 ]

@@ -20,7 +20,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import nn
 
 from sslzoo.config import UsageError
-from sslzoo.encoders.video import FRAMES, is_video
+from sslzoo.encoders.video import FRAMES, default_cfgs, is_video
 
 OURS = {
     *("num_classes", "in_chans", "frames", "pretrained", "checkpoint_path", "cache_dir"),
@@ -150,6 +150,11 @@ def spec_of(encoder: nn.Module) -> EncoderSpec:
 def frames_of(architecture: str, model_args: dict[str, Any]) -> int:
     """Frames of the clips that an architecture takes, with these arguments; 0 if it takes images."""
     return model_args.get("frames", FRAMES) if is_video(architecture) else 0
+
+
+def usual_size(architecture: str) -> int:
+    """Height and width in pixels, where none are asked for."""
+    return default_cfgs[architecture].default.input_size[-1] if is_video(architecture) else 224
 
 
 def takes_clips(encoder: nn.Module) -> bool:

@@ -21,6 +21,7 @@ from sslzoo.encoders import InputSpec, feature_dim, spec_of
 from sslzoo.evaluations.tuning import repeatable, workers_for
 from sslzoo.features import extract
 from sslzoo.machine import best_precision
+from sslzoo.nn.channels_last import channels_last, weights_channels_last
 from sslzoo.nn.schedules import rate_factor
 from sslzoo.nn.small_maps import pad_small_maps
 from sslzoo.optimizers import parameter_groups, set_rate
@@ -119,7 +120,8 @@ def fit(encoder: nn.Module, source: Source, targets: Tensor, classes: int, recip
     device = next(encoder.parameters()).device
     batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device)
     with repeatable(device):
-        model = Classifier(copy.deepcopy(encoder), classes).to(device).to(memory_format=torch.channels_last)
+        model = Classifier(copy.deepcopy(encoder), classes).to(device)
+        weights_channels_last(model)
         pad_small_maps(model)
         _train(model.requires_grad_(True).train(), batches, targets.to(device), recipe)
     return model
@@ -167,6 +169,6 @@ class _Batches:
         self.order.set_epoch(epoch)
         for batch in self._loader:
             self._tally.add(batch.get("unreadable", ()), seen=len(batch["index"]))
-            image = batch["image"].to(self._device, non_blocking=True, memory_format=torch.channels_last)
+            image = channels_last(batch["image"].to(self._device, non_blocking=True))
             batch = {**batch, "image": image}
             yield batch if self._device.type == "cpu" else self._views.augment(batch)

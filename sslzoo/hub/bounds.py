@@ -24,6 +24,8 @@ from sslzoo.config import UserError
 
 MOST_PIXELS = 2**23
 """Of channels, height and width together: the fingerprint is computed on two such images."""
+MOST_OF_CLIP = 2**24
+"""The same of a clip, and of its frames: 64 of 256 px, as the longest that video nets are trained with."""
 MOST_NUMBER = 2**15
 MOST_ITEMS = 64
 MOST_LETTERS = 256

@@ -18,7 +18,7 @@ from sslzoo.hub.weights import WEIGHTS, load_strictly, write_weights
 
 
 def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -> None:
-    """Write ``encoder`` so that plain timm loads it, bit for bit, without sslzoo.
+    """Write ``encoder`` so that plain timm loads it, bit for bit, without sslzoo (if of clips, with its encoders).
 
     What is written is the state of an encoder built anew from ``encoder.spec``: on the CPU, contiguous, in timm's own
     number format, wherever and however ``encoder`` was trained. ``folder`` appears by a rename when it is whole, in

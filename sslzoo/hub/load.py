@@ -15,7 +15,7 @@ from torch import nn
 
 from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
-from sslzoo.encoders import create_encoder
+from sslzoo.encoders import create_encoder, usual_size
 from sslzoo.hub.bounds import on_meta
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.fingerprint import check
@@ -76,7 +76,7 @@ def resolve(model: str | Path, *, token: str | None = None, endpoint: str | None
 
 
 def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str | None = None) -> nn.Module:
-    """The encoder ``model`` names, on the CPU and in ``eval()``; images (B, C, H, W) to features (B, D).
+    """The encoder ``model`` names, on the CPU and in ``eval()``; images (B, C, H, W), or clips, to features (B, D).
 
     It carries its ``spec``. Nothing is executed from what was downloaded, and nothing unpickled. Weights that sslzoo
     published must have the checksum and the forward fingerprint of their config.json; of other timm repositories, the
@@ -224,7 +224,7 @@ def _untrained(name: str) -> nn.Module:
     architecture, at, size = name.partition("@")
     if at and not size.isdecimal():
         raise UsageError(f"{RANDOM}{name}: {size!r} is not an image size; write it as {RANDOM}resnet18@96")
-    return create_encoder(architecture, int(size) if at else 224, seed=0).eval()
+    return create_encoder(architecture, int(size) if at else usual_size(architecture), seed=0).eval()
 
 
 def _unknown(text: str, path: Path) -> str:

@@ -18,7 +18,7 @@ from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import EncoderSpec, InputSpec, frames_of, spec_of
 from sslzoo.hub.blank import build_blank
-from sslzoo.hub.bounds import MOST_LETTERS, MOST_PIXELS, too_large
+from sslzoo.hub.bounds import MOST_LETTERS, MOST_OF_CLIP, MOST_PIXELS, too_large
 
 CONFIG = "config.json"
 LONGEST = 2**24
@@ -168,6 +168,11 @@ def _complaints(config: Any) -> Iterator[str]:
             yield f"{key} of pretrained_cfg is {shorten(repr(described[key]), 80)}; ask its author"
     if math.prod(described.get("input_size", ())) > MOST_PIXELS:
         yield f"input_size {described['input_size']} is absurdly large (over {MOST_PIXELS} numbers); do not trust it"
+    frames = frames_of(config["architecture"], args)
+    if not isinstance(frames, int) or isinstance(frames, bool) or frames < 0:
+        yield f"model_args sets frames to {shorten(repr(frames), 80)}, not a number of them; ask its author"
+    if frames * math.prod(described.get("input_size", ())) > MOST_OF_CLIP:
+        yield f"clips of {frames} frames are absurdly large (over {MOST_OF_CLIP} numbers); do not trust it"
     if is_ours(config):
         yield from _complaints_of_ours(config)
 

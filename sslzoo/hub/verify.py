@@ -109,7 +109,7 @@ class _Subject:
             UserError: naming tensors and keys that differ.
         """
         with torch.no_grad():
-            theirs = features(synthetic_input(spec_of(self.encoder).input.size))
+            theirs = features(synthetic_input(spec_of(self.encoder).input.shape))
         if theirs.shape != self.features.shape:
             raise UserError(f"features have shape {tuple(theirs.shape)} instead of {tuple(self.features.shape)}")
         if not torch.equal(theirs, self.features):

@@ -19,7 +19,7 @@ from sslzoo.evaluation import Evaluation, Result
 from sslzoo.method import Sample
 from sslzoo.testing.conformance.conduct import PROMISES, observed
 from sslzoo.testing.conformance.drawing import Drawing, NoConfig
-from sslzoo.testing.conformance.subject import IMAGE_SIZE, Named
+from sslzoo.testing.conformance.subject import FRAMES, IMAGE_SIZE, Named
 from sslzoo.testing.conformance.views import Verdict
 
 
@@ -42,7 +42,7 @@ class EvaluationSubject(Named):
 
     def untrained(self) -> nn.Module:
         """The encoder, or the method, to evaluate."""
-        encoder = create_encoder(self.encoder, IMAGE_SIZE, seed=0)
+        encoder = create_encoder(self.encoder, IMAGE_SIZE, seed=0, frames=FRAMES)
         if self.plugin().info.needs == "encoder":
             return encoder
         with torch.random.fork_rng(devices=[]):

@@ -13,6 +13,7 @@ import timm
 from sslzoo.config import UsageError
 from sslzoo.data.source import NamedDataset
 from sslzoo.data.splits import parse_name
+from sslzoo.encoders import frames_of
 from sslzoo.evaluation import Evaluation
 from sslzoo.method import PretextMethod
 from sslzoo.registry import datasets, evaluations, methods
@@ -42,7 +43,8 @@ def check_method(
     Args:
         method: the name of an installed method, or its class, which other processes must be able to import.
         dataset: what to check it on; by default that of its recipe if it comes with a package, else ``moving-shapes``.
-        encoder: by default ``test_vit`` if its recipe has a transformer, else ``test_resnet``.
+        encoder: by default ``test_vit`` if its recipe has a transformer, ``test_r3d`` if it has an encoder of clips,
+            else ``test_resnet``.
         only: names of promises; what has nothing to do with them is not run.
         settings: fields of its configuration, over those of its recipe ``small`` if it has one.
 
@@ -64,17 +66,20 @@ def check_evaluation(
     evaluation: str | type[Evaluation],
     *,
     dataset: str = ANY_DATASET,
-    encoder: str = "test_resnet",
+    encoder: str = "",
     only: Sequence[str] = (),
     **settings: Any,
 ) -> Conformance:
     """Hold an evaluation against every promise of its contract, with ``dataset``'s splits ``train`` and ``test``.
+
+    ``encoder`` is by default ``test_r3d`` if it is for clips only, else ``test_resnet``.
 
     Raises:
         UsageError: for an unknown name, data set, encoder, promise or setting.
         BrokenPlugin: if the plugin cannot be loaded at all.
     """
     kind = evaluations.load(evaluation) if isinstance(evaluation, str) else evaluation
+    encoder = encoder or ("test_r3d" if kind.info.modalities == ("clip",) else "test_resnet")
     subject = EvaluationSubject.of(kind, settings=_known(kind, settings), dataset=dataset, encoder=encoder)
     return _held("evaluation", kind, subject, only)
 
@@ -153,5 +158,7 @@ def _default_dataset(kind: type[PretextMethod]) -> str:
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:
+    if frames_of(kind.defaults.encoder, {}):
+        return "test_r3d"
     cfg = timm.get_pretrained_cfg(kind.defaults.encoder)
     return "test_vit" if cfg is not None and cfg.fixed_input_size else "test_resnet"

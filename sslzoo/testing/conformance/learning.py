@@ -153,7 +153,7 @@ def _round_trip(method: PretextMethod, folder: Path) -> str:
     encoder = method.trained_encoder()
     save_encoder(encoder, folder, {"method": method.info.name})
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
-    pattern = synthetic_input(spec_of(encoder).input.size)
+    pattern = synthetic_input(spec_of(encoder).input.shape)
     with torch.no_grad():
         ours, timms = encoder.eval()(pattern), loaded.eval()(pattern)
     if ours.shape != timms.shape:

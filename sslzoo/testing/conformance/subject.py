@@ -14,12 +14,12 @@ from sslzoo.api import open_dataset
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.data.samples import read_sample
 from sslzoo.data.source import Source
-from sslzoo.encoders import InputSpec
+from sslzoo.encoders import InputSpec, frames_of
 from sslzoo.method import PretextMethod, Sample, Views
 from sslzoo.pretraining import Training, settle
 from sslzoo.views.keyed import Draw
 
-IMAGE_SIZE, SAMPLES, BATCH, EPOCHS = 64, 24, 8, 2
+IMAGE_SIZE, FRAMES, SAMPLES, BATCH, EPOCHS = 64, 8, 24, 8, 2
 
 
 class Few(Source):
@@ -92,6 +92,7 @@ class Subject(Named):
             dataset=self.dataset,
             encoder=self.encoder,
             image_size=IMAGE_SIZE,
+            frames=FRAMES,
             epochs=EPOCHS,
             batch_size=BATCH,
             lr=0.01,
@@ -106,8 +107,8 @@ class Subject(Named):
 
     @property
     def spec(self) -> InputSpec:
-        """The images its encoder takes."""
-        return InputSpec.square(IMAGE_SIZE)
+        """The images, or clips, its encoder takes."""
+        return InputSpec.square(IMAGE_SIZE, frames=frames_of(self.encoder, {"frames": FRAMES}))
 
     def source(self) -> Source:
         """A few samples of the data set."""
