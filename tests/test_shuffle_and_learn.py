@@ -103,8 +103,8 @@ def test_the_loss_weighs_right_and_wrong_triples_as_the_paper_mixes_them(hidden_
         losses = method(batch)
         for clip in range(4):
             known = [method.embed(method.encoder(view[clip : clip + 1]))[0] for view in batch["views"]]
-            for triple, in_order, weight in (((1, 2, 3), True, 0.25), ((1, 0, 3), False, 0.375), ((1, 4, 3), False, 0.375)):
-                share = torch.sigmoid(method.head(torch.cat([known[i] for i in triple])))
+            for middle, in_order, weight in ((2, True, 0.25), (0, False, 0.375), (4, False, 0.375)):
+                share = torch.sigmoid(method.head(torch.cat([known[i] for i in (1, middle, 3)])))
                 total -= weight * math.log(share if in_order else 1 - share)
                 right[in_order] += bool((share > 0.5) == in_order)
     assert math.isclose(float(losses["loss"]), total / 4, rel_tol=1e-5)

@@ -83,9 +83,9 @@ class Puzzles(Views):
         return {"clip": cut.unflatten(0, (-1, PIECES))}
 
     def place(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        """Where pieces begin, of a cell each: in time (B, 4), in frames, and in space (B, 4, 2), top and left in pixels.
+        """Where pieces begin: in time (B, 4), in frames, and in space (B, 4, 2), their tops and lefts in pixels.
 
-        The pieces are in order: of places by rows, or of times.
+        Each lies in a cell of its own. They are in order: of places by rows, or of times.
         """
         piece, still = torch.arange(PIECES), draw.integers("cell", PIECES)[:, None]
         spatial = draw.bernoulli("spatial", self.config.spatial)[:, None]
@@ -145,7 +145,17 @@ class CubicPuzzles(PretextMethod):
         schedule="step",
         milestones=(0.5, 0.75),
     )
-    recipes = {"small": {**SMALL, "encoder": "r3d_18", "piece_frames": 2, "piece_size": 32, "hidden_dim": 256}}
+    recipes = {
+        "small": {
+            **SMALL,
+            "epochs": 60,
+            "batch_size": 32,
+            "encoder": "r3d_18",
+            "piece_frames": 2,
+            "piece_size": 32,
+            "hidden_dim": 256,
+        }
+    }
 
     @staticmethod
     def views(config: CubicPuzzlesConfig, spec: InputSpec) -> Views:

@@ -1,11 +1,11 @@
 """Order prediction network: in which order were these four frames of a video?
 
 Lee, Huang, Singh & Yang, "Unsupervised Representation Learning by Sorting Sequences", ICCV 2017,
-https://arxiv.org/abs/1708.01246. Four frames are shown in any order, and one of 12 classes is to be told, for an order
-and the same read from the other side are one, as much looks the same backwards. One encoder sees each frame, and what is known of each two of
-them is compared before all six comparisons are put together. Against shortcuts, as in the authors' code: frames and
-the region that is cut from them are chosen for their motion; each frame is cut up to 5 of 80 pixels elsewhere; each
-shows one colour channel only, of its own; and all four are mirrored or none is.
+https://arxiv.org/abs/1708.01246. Four frames are shown in any order, and one of 12 classes is to be told: an order and
+the same read from the other side are one, for much looks the same backwards. One encoder sees each frame, and what is
+known of each two of them is compared before all six comparisons are put together. Against shortcuts, as in the authors'
+code: frames and the region that is cut from them are chosen for their motion; each frame is cut up to 5 of 80 pixels
+elsewhere; each shows one colour channel only, of its own; and all four are mirrored or none is.
 
 Deviations. Motion is the difference between frames instead of optical flow. The authors publish the frames they took
 but not how far apart they are: here they are evenly apart and span two thirds of a window of 64. All lengths scale with
@@ -65,7 +65,7 @@ class ShuffledFrames(Views):
 
     def __init__(self, config: OPNConfig, spec: InputSpec) -> None:
         if not (0 < config.region <= 1 and 0 < config.span <= 1):
-            raise UsageError(f"region and span are shares, above 0 and at most 1, not {config.region} and {config.span}")
+            raise UsageError(f"region and span are shares, over 0 and up to 1, not {config.region} and {config.span}")
         self.config, self.spec = config, spec
         self.size = spec.size[1]
         self.extent = round(self.size * REGION)
@@ -160,7 +160,17 @@ class OPN(PretextMethod):
         schedule="step",
         milestones=(13 / 17,),
     )
-    recipes = {"small": {**SMALL, "span": 1.0, "region": 1.0, "frame_dim": 256, "pair_dim": 256}}
+    recipes = {
+        "small": {
+            **SMALL,
+            "epochs": 100,
+            "batch_size": 32,
+            "span": 1.0,
+            "region": 1.0,
+            "frame_dim": 256,
+            "pair_dim": 256,
+        }
+    }
 
     @staticmethod
     def views(config: OPNConfig, spec: InputSpec) -> Views:

@@ -59,7 +59,7 @@ class ShuffleAndLearnConfig:
     embedding_dim: int = 4096
     """Width of the two layers that each frame's feature goes through."""
     hidden_dim: int = 0
-    """Width of a layer that compares the three. 0 has none, as in the paper: then what each frame says is only added."""
+    """Width of a layer that compares the three; 0 has none, as in the paper: what each frame says is then just added."""
 
 
 class FiveFrames(Views):
@@ -159,7 +159,9 @@ class ShuffleAndLearn(PretextMethod):
         schedule="step",
         milestones=(0.8,),
     )
-    recipes = {"small": {**SMALL, "positives": 0.5, "embedding_dim": 256, "hidden_dim": 256}}
+    recipes = {
+        "small": {**SMALL, "epochs": 60, "batch_size": 32, "positives": 0.5, "embedding_dim": 256, "hidden_dim": 256}
+    }
 
     @staticmethod
     def views(config: ShuffleAndLearnConfig, spec: InputSpec) -> Views:

@@ -121,7 +121,7 @@ class VideoRotation(PretextMethod):
         schedule="step",
         milestones=(0.2, 0.4, 0.6, 0.8),
     )
-    recipes = {"small": {**SMALL, "encoder": "r3d_18", "stride": 1}}
+    recipes = {"small": {**SMALL, "epochs": 60, "batch_size": 32, "encoder": "r3d_18", "stride": 1}}
 
     @staticmethod
     def views(config: VideoRotationConfig, spec: InputSpec) -> Views:
@@ -146,5 +146,9 @@ class VideoRotation(PretextMethod):
         predicted = self.head(self.encoder(clips)).argmax(1).tolist()
         upright, shown = (views[:, :, views.shape[2] // 2] for views in (batch["views"][0], clips))
         undone = [torch.rot90(frame, -turns, dims=(-2, -1)) for frame, turns in zip(shown, predicted, strict=True)]
-        pictures = {"upright": upright, "as shown to the encoder": shown, "turned back as predicted": torch.stack(undone)}
+        pictures = {
+            "upright": upright,
+            "as shown to the encoder": shown,
+            "turned back as predicted": torch.stack(undone),
+        }
         return {title: denormalize(frames, spec.mean, spec.std) for title, frames in pictures.items()}
