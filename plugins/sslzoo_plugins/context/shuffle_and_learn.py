@@ -59,7 +59,7 @@ class ShuffleAndLearnConfig:
     embedding_dim: int = 4096
     """Width of the two layers that each frame's feature goes through."""
     hidden_dim: int = 0
-    """Width of a layer that compares the three; 0 has none, as in the paper: what each frame says is then just added."""
+    """Width of a layer that compares the three; 0 has none, as in the paper: what each frame says is just added."""
 
 
 class FiveFrames(Views):
