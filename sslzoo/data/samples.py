@@ -96,7 +96,7 @@ class InOrder(Dataset):
     def __init__(self, source: Source, spec: InputSpec, views: int = 1, sampling: ClipSampling | None = None) -> None:
         """``views`` is the number of windows; ``sampling`` what they are, if not the next frames in a row."""
         self.source, self.spec, self.views = source, spec, views
-        self.sampling = sampling or ClipSampling(length=spec.frames or 1, short_side=_decoded_side(spec))
+        self.sampling = sampling or eval_sampling(spec)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -123,9 +123,13 @@ class InOrder(Dataset):
         return {"clip": clip_with_channels(clip, channels)}
 
 
-def _decoded_side(spec: InputSpec) -> int:
-    """Twice what is resized to, so that little is lost and a large video does not cost more than that."""
-    return 2 * round(min(spec.size[1:]) / spec.crop_pct)
+def eval_sampling(spec: InputSpec, stride: int = 1, rate: float = 0.0) -> ClipSampling:
+    """Windows of as many frames as an encoder takes, or of one.
+
+    They are decoded at twice what is resized to, so that little is lost and a large video does not cost more than that.
+    """
+    side = 2 * round(min(spec.size[1:]) / spec.crop_pct)
+    return ClipSampling(length=spec.frames or 1, stride=stride, rate=rate, short_side=side)
 
 
 def read_sample(source: Source, index: int, key: int, channels: int, sampling: ClipSampling | None = None) -> Sample:

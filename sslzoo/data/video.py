@@ -189,15 +189,16 @@ class _File:
             at_start = begin <= self.start or self.container.format.name in _UNSOUGHT
             stamp = stream.start_time or 0 if at_start else math.floor(begin / stream.time_base)
             self.container.seek(stamp, stream=stream)
-            frames = self._timed(stream)
+            frames = self._timed(stream, at_start)
             first = next(frames, None)
             if first is not None and (at_start or first[0] <= moment):
                 yield first
                 yield from frames
                 return
 
-    def _timed(self, stream: Any) -> Iterator[tuple[float, Any]]:
-        last = -1
+    def _timed(self, stream: Any, at_start: bool) -> Iterator[tuple[float, Any]]:
+        """A frame without a time is one tick after the last; of a first one elsewhere it is not known."""
+        last = -1 if at_start else math.inf
         for frame in self.container.decode(stream):
             stamp = frame.pts if self.has_times or stream is not self.video else frame.dts
             last = last + 1 if stamp is None else stamp
@@ -222,7 +223,8 @@ def _readable(name: str) -> Iterator[None]:
     try:
         yield
     except pyav().FFmpegError as error:
-        raise Unreadable(f"{name}: {(error.strerror or type(error).__name__).lower()}") from error
+        reason = "ends too early" if isinstance(error, EOFError) else error.strerror or type(error).__name__
+        raise Unreadable(f"{name}: {reason.lower()}") from error
 
 
 def _to_pixels(frames: Sequence[VideoFrame], short_side: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sslzoo.config import UserError
-from sslzoo.data.loader import train_loader
+from sslzoo.data.loader import VIEWS, train_loader
 from sslzoo.data.order import KeyedOrder
 from sslzoo.data.source import Source
 from sslzoo.data.tally import UnreadableTally
@@ -26,6 +26,7 @@ from sslzoo.nn.schedules import rate_factor
 from sslzoo.nn.small_maps import pad_small_maps
 from sslzoo.optimizers import parameter_groups, set_rate
 from sslzoo.views import Batch, Sample, Views, draw_for
+from sslzoo.views.clips import ClipSampling
 from sslzoo.views.color import normalize, to_float
 from sslzoo.views.crop import Interpolation, random_resized_crop
 
@@ -50,12 +51,26 @@ class Recipe:
     """At most; fewer samples are one batch."""
 
 
-class Classifier(nn.Module):
-    """Images (B, C, H, W) to logits (B, K). The linear layer starts at zero, so no random number decides it."""
+@dataclass(frozen=True)
+class Look:
+    """How samples meet the encoder."""
 
-    def __init__(self, encoder: nn.Module, classes: int) -> None:
+    views: Views
+    """In training: they give ``image``, as the encoder takes it."""
+    windows: int = VIEWS
+    """In evaluation, of a clip: the logits of so many are averaged."""
+    sampling: ClipSampling | None = None
+    """What a window is, if not the next frames in a row."""
+
+
+class Classifier(nn.Module):
+    """Images (B, C, H, W), or clips, to logits (B, K). The linear layer starts at zero, so no random number decides
+    it."""
+
+    def __init__(self, encoder: nn.Module, classes: int, look: Look | None = None) -> None:
         super().__init__()
         self.encoder = encoder
+        self.look = look or Look(RandomCrops(spec_of(encoder).input))
         self.head = nn.Linear(feature_dim(encoder), classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
@@ -69,12 +84,18 @@ class Classifier(nn.Module):
         Raises:
             Diverged: if features are not finite.
         """
-        device = self.head.weight.device
-        features = extract(self.encoder, source, workers=workers_for(device))
+        logits, index = self.logits(source)
+        return logits.argmax(dim=1), index
+
+    def logits(self, source: Source) -> tuple[Tensor, Tensor]:
+        """(N, K) in place of their classes, as ``predict``."""
+        device, look = self.head.weight.device, self.look
+        workers = workers_for(device)
+        features = extract(self.encoder, source, workers=workers, views=look.windows, sampling=look.sampling)
         if not features.final.isfinite().all():
             raise Diverged(f"the fine-tuned encoder's features of {source.name} are not finite; choose lower --lrs")
         with torch.no_grad():
-            return self.head(features.final.to(device)).argmax(dim=1).cpu(), features.index
+            return self.head(features.final.to(device)).cpu(), features.index
 
 
 class Part(Source):
@@ -110,19 +131,23 @@ class RandomCrops(Views):
         return {**batch, "image": normalize(to_float(batch["image"]), self.spec.mean, self.spec.std)}
 
 
-def fit(encoder: nn.Module, source: Source, targets: Tensor, classes: int, recipe: Recipe) -> Classifier:
+def fit(
+    encoder: nn.Module, source: Source, targets: Tensor, classes: int, recipe: Recipe, look: Look | None = None
+) -> Classifier:
     """A classifier on a copy of ``encoder``, trained on ``source``, whose samples have the classes ``targets`` (N,).
+
+    Without a ``look`` it is trained on random crops of images.
 
     Raises:
         Diverged: if the loss stops being finite.
         UserError: if it never was, or more than 1 % of the samples cannot be read.
     """
     device = next(encoder.parameters()).device
-    batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device)
     with repeatable(device):
-        model = Classifier(copy.deepcopy(encoder), classes).to(device)
+        model = Classifier(copy.deepcopy(encoder), classes, look).to(device)
         weights_channels_last(model)
         pad_small_maps(model)
+        batches = _Batches(source, spec_of(encoder).input, recipe.batch_size, device, model.look.views)
         _train(model.requires_grad_(True).train(), batches, targets.to(device), recipe)
     return model
 
@@ -150,10 +175,10 @@ def _train(model: Classifier, batches: _Batches, targets: Tensor, recipe: Recipe
 class _Batches:
     """Augmented batches on a device."""
 
-    def __init__(self, source: Source, spec: InputSpec, batch_size: int, device: torch.device) -> None:
+    def __init__(self, source: Source, spec: InputSpec, batch_size: int, device: torch.device, views: Views) -> None:
         self.order = KeyedOrder(len(source), min(batch_size, len(source)))
         self.name = source.name
-        self._views, self._device = RandomCrops(spec), device
+        self._views, self._device = views, device
         self._tally = UnreadableTally(source.name, len(source))
         self._loader = train_loader(
             source,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sslzoo.config import UsageError
 from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
-from sslzoo.evaluations.classifier import Diverged, Part, Recipe, fit
+from sslzoo.evaluations.classifier import Diverged, Look, Part, Recipe, fit
 from sslzoo.evaluations.holdout import holdout, labelled_share
 from sslzoo.evaluations.labelled import accuracy, balanced_accuracy, recalls, shared_classes
 
@@ -86,7 +86,7 @@ class Finetune(Evaluation):
         recipes = [
             Recipe(lr, self.config.head_lr, epochs, self.config.batch_size) for lr in sorted(set(self.config.lrs))
         ]
-        recipe, validation, rule = self._chosen(encoder, train, kept, recipes)
+        recipe, validation, rule = choose_recipe(encoder, train, kept, recipes, self.config.validation)
         model = fit(encoder, Part(train, kept), labels[kept], len(names), recipe)
         predicted, index = model.predict(test)
         truth = test.labels()[index]
@@ -105,28 +105,6 @@ class Finetune(Evaluation):
             },
         )
 
-    def _chosen(
-        self, encoder: nn.Module, train: Source, kept: Tensor, recipes: list[Recipe]
-    ) -> tuple[Recipe, dict[str, float], str]:
-        """A recipe, how each did on a part of the labels (one that diverges has no score), and the rule."""
-        labels = train.labels()
-        if len(recipes) == 1:
-            return recipes[0], {}, GIVEN
-        if len(kept) < ENOUGH * len(labels[kept].unique()):
-            return recipes[len(recipes) // 2], {}, FIXED
-        held = holdout(labels[kept], kept, self.config.validation)
-        fitted, judged = kept[~held], kept[held]
-        scores: dict[float, float] = {}
-        for recipe in recipes:
-            try:
-                model = fit(encoder, Part(train, fitted), labels[fitted], int(labels.max()) + 1, recipe)
-                predicted, index = model.predict(Part(train, judged))
-            except Diverged:
-                continue
-            scores[recipe.lr] = balanced_accuracy(predicted, labels[judged[index]])
-        best = max(recipes, key=lambda recipe: (scores.get(recipe.lr, -1.0), -recipe.lr))
-        return best, {f"{lr:g}": score for lr, score in scores.items()}, CHOSEN
-
     def _check(self) -> None:
         config = self.config
         if not 0 < config.percent <= 100:
@@ -139,3 +117,33 @@ class Finetune(Evaluation):
             )
         if not 0 < config.validation < 1:
             raise UsageError(f"the validation share must be between 0 and 1, not {config.validation:g}")
+
+
+def choose_recipe(
+    encoder: nn.Module, train: Source, kept: Tensor, recipes: list[Recipe], share: float, look: Look | None = None
+) -> tuple[Recipe, dict[str, float], str]:
+    """A recipe, how each did on a part of the labels (one that diverges has no score), and the rule.
+
+    Args:
+        kept: (N,) positions in ``train`` of what has labels.
+        recipes: by ascending rate.
+        share: of the labels to choose on.
+        look: as ``fit`` takes it.
+    """
+    labels = train.labels()
+    if len(recipes) == 1:
+        return recipes[0], {}, GIVEN
+    if len(kept) < ENOUGH * len(labels[kept].unique()):
+        return recipes[len(recipes) // 2], {}, FIXED
+    held = holdout(labels[kept], kept, share)
+    fitted, judged = kept[~held], kept[held]
+    scores: dict[float, float] = {}
+    for recipe in recipes:
+        try:
+            model = fit(encoder, Part(train, fitted), labels[fitted], int(labels.max()) + 1, recipe, look)
+            predicted, index = model.predict(Part(train, judged))
+        except Diverged:
+            continue
+        scores[recipe.lr] = balanced_accuracy(predicted, labels[judged[index]])
+    best = max(recipes, key=lambda recipe: (scores.get(recipe.lr, -1.0), -recipe.lr))
+    return best, {f"{lr:g}": score for lr, score in scores.items()}, CHOSEN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,18 +88,23 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     return (predicted == labels).double().mean().item()
 
 
+def top_accuracy(logits: Tensor, labels: Tensor, k: int) -> float:
+    """The share of samples whose label is among the ``k`` classes with the largest of ``logits`` (N, K)."""
+    return (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1).double().mean().item()
+
+
 def recall_by_name(predicted: Tensor, test: Labelled) -> dict[str, float]:
     """``recalls`` with the names of the classes."""
     return {test.class_names[label]: recall for label, recall in recalls(predicted, test.labels).items()}
 
 
-def finite_features(encoder: nn.Module, source: Source, layers: bool = False) -> Features:
-    """``cached_features`` that are numbers.
+def finite_features(encoder: nn.Module, source: Source, layers: bool = False, **clips: Any) -> Features:
+    """``cached_features`` that are numbers; ``clips`` are its ``views`` and ``sampling``.
 
     Raises:
         UserError: if some are not finite.
     """
-    features = cached_features(encoder, source, layers)
+    features = cached_features(encoder, source, layers, **clips)
     for name, rows in (features.layers or {"final": features.final}).items():
         if not rows.isfinite().all():
             raise UserError(

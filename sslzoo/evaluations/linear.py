@@ -112,7 +112,11 @@ class Classifier:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """(N, D) features to (N,) classes."""
-        return self.present[self.fit.logits(_standardised(rows, self.mean, self.std)).argmax(1)]
+        return self.present[self.logits(rows).argmax(1)]
+
+    def logits(self, rows: Tensor) -> Tensor:
+        """(N, D) features to (N, K) of the classes ``present``."""
+        return self.fit.logits(_standardised(rows, self.mean, self.std))
 
 
 @dataclass(frozen=True, eq=False)

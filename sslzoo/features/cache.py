@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -20,6 +21,7 @@ from sslzoo.data.loader import VIEWS
 from sslzoo.data.source import Source
 from sslzoo.encoders import spec_of, spec_to_json
 from sslzoo.features.frozen import FINAL, Features, extract
+from sslzoo.views.clips import ClipSampling
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ def cached_features(
     batch_size: int = 64,
     workers: int | None = None,
     device: torch.device | str | None = None,
+    views: int = VIEWS,
+    sampling: ClipSampling | None = None,
 ) -> Features:
     """``extract``, unless this encoder's features of this data are in the cache, ``$SSLZOO_CACHE/features``.
 
@@ -44,19 +48,22 @@ def cached_features(
     Raises:
         UserError: as ``extract`` does.
     """
-    own, fuller = _paths(encoder, source, layers)
+    own, fuller = _paths(encoder, source, layers, views, sampling)
     for path in (own, fuller):
         if path.exists() and (found := _read(path, layers)) is not None:
             return found
     if workers is None:
         runs_on = torch.device(device) if device is not None else next(encoder.parameters()).device
         workers = 0 if runs_on.type == "cpu" else min(8, os.cpu_count() or 1)
-    features = extract(encoder, source, layers=layers, batch_size=batch_size, workers=workers, device=device)
+    settings: dict[str, Any] = {"batch_size": batch_size, "device": device, "views": views, "sampling": sampling}
+    features = extract(encoder, source, layers=layers, workers=workers, **settings)
     _write(features, own)
     return features
 
 
-def _paths(encoder: nn.Module, source: Source, layers: bool) -> tuple[Path, Path]:
+def _paths(
+    encoder: nn.Module, source: Source, layers: bool, views: int, sampling: ClipSampling | None
+) -> tuple[Path, Path]:
     """The file of these features, and the one that has all layers: both hold the final one."""
     key = {
         "extraction": EXTRACTION,
@@ -65,7 +72,7 @@ def _paths(encoder: nn.Module, source: Source, layers: bool) -> tuple[Path, Path
         "encoder": spec_to_json(spec_of(encoder)),
         "weights": weights_digest(encoder),
         "data": source.fingerprint,
-        "views": VIEWS,
+        "views": (views, sampling),
     }
 
     def path(layers: bool) -> Path:

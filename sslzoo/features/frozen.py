@@ -12,11 +12,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from sslzoo.config import UserError
-from sslzoo.data.loader import eval_loader
+from sslzoo.data.loader import VIEWS, Loader, eval_loader
 from sslzoo.data.source import Source
 from sslzoo.data.tally import UnreadableTally
 from sslzoo.encoders import InputSpec, spec_of
 from sslzoo.views import Sample
+from sslzoo.views.clips import ClipSampling
 
 FINAL = "final"
 _GATHERED_ROWS = 8192
@@ -26,7 +27,7 @@ _GATHERED_ROWS = 8192
 class Features:
     """One row per readable sample, in the data set's order, float32 on the CPU.
 
-    A clip's row is the mean over ``data.loader.VIEWS`` of its frames, or windows for an encoder of clips.
+    A clip's row is the mean over some of its frames, or of its windows for an encoder of clips.
     """
 
     final: Tensor
@@ -49,11 +50,14 @@ def extract(
     workers: int = 0,
     device: torch.device | str | None = None,
     accelerator: Accelerator | None = None,
+    views: int = VIEWS,
+    sampling: ClipSampling | None = None,
 ) -> Features:
     """The features of all of ``source``, in one pass in fp32, with the encoder in ``eval()`` for the time.
 
     Images are prepared as the encoder's own spec says. It runs on ``device``, by default where it is. With an
     ``accelerator`` of several processes each does its share, and all get the whole; all must call this together.
+    ``views`` and ``sampling`` are of clips, as ``eval_loader`` has them.
 
     Raises:
         UserError: if there are no samples, or more than 1 % cannot be read.
@@ -66,7 +70,10 @@ def extract(
         share = _Share(source, accelerator.process_index, accelerator.num_processes)
         device = device or accelerator.device
     with frozen(encoder, device) as where:
-        found = _forward_all(encoder, share, spec, layers, batch_size, workers, where)
+        batch_size = max(1, batch_size * VIEWS // (views * max(1, spec.frames)))
+        forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=where).reshape(1, *spec.shape), layers)
+        loader = eval_loader(share, spec, batch_size, workers, views=views, sampling=sampling)
+        found = _forward_all(forward, share, spec, loader, where)
     if accelerator is not None and accelerator.num_processes > 1:
         found = {name: _gather(accelerator, rows) for name, rows in found.items()}
     index = found.pop("index")
@@ -74,20 +81,12 @@ def extract(
 
 
 def _forward_all(
-    encoder: nn.Module,
-    share: _Share,
-    spec: InputSpec,
-    layers: bool,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
+    forward: Callable[[Tensor], dict[str, Tensor]], share: _Share, spec: InputSpec, loader: Loader, device: torch.device
 ) -> dict[str, Tensor]:
     """Every output by name, each (N, D_l), and ``index``."""
-    forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=device).reshape(1, *spec.shape), layers)
-    batch_size = max(1, batch_size // max(1, spec.frames))
     tally = UnreadableTally(share.name, len(share.source))
     rows: dict[str, list[Tensor]] = {}
-    for batch in eval_loader(share, spec, batch_size, workers) if len(share) else ():
+    for batch in loader if len(share) else ():
         tally.add(batch.get("unreadable", ()), len(batch["index"]))
         if len(batch["index"]):
             image = batch["image"].to(device, non_blocking=True)
