@@ -121,7 +121,7 @@ class VideoRotation(PretextMethod):
         schedule="step",
         milestones=(0.2, 0.4, 0.6, 0.8),
     )
-    recipes = {"small": {**SMALL, "epochs": 60, "batch_size": 32, "encoder": "r3d_18", "stride": 1}}
+    recipes = {"small": {**SMALL, "batch_size": 32, "encoder": "r3d_18", "stride": 1}}
 
     @staticmethod
     def views(config: VideoRotationConfig, spec: InputSpec) -> Views:
