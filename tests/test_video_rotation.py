@@ -51,7 +51,7 @@ def test_untilted_clips_are_cut_from_the_middle_and_a_tilt_is_torchvisions() -> 
     torch.testing.assert_close(turned[0], theirs[:, :, 10:30, 10:30], rtol=0, atol=1e-4)
 
 
-def test_tilts_and_places_are_those_of_the_authors() -> None:
+def test_tilts_are_up_to_the_authors_ten_degrees_and_places_anywhere_in_the_square() -> None:
     views = FourTurns(CONFIG, InputSpec.square(112, frames=2))
     assert views.extent == 136 and views.sampling.stride == 2
     level = torch.arange(136.0)[:, None].expand(136, 136)

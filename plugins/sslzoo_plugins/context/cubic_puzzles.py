@@ -127,7 +127,7 @@ class CubicPuzzles(PretextMethod):
             year=2019,
             url="https://arxiv.org/abs/1811.09795",
         ),
-        summary="Tell in which order four pieces of a video are, that lie apart in space or in time.",
+        summary="Put four pieces of a video, apart in space or in time, back in order.",
     )
     Config = CubicPuzzlesConfig
     # The recipe of the 3D ResNets that the paper trains (Hara, Kataoka & Satoh, CVPR 2018).

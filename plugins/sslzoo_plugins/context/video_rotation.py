@@ -2,13 +2,13 @@
 
 Jing, Yang, Liu & Tian, "Self-Supervised Spatiotemporal Feature Learning via Video Rotation Prediction", 2018,
 https://arxiv.org/abs/1811.11387, with the sampling of the authors' code: 16 frames, every other one, tilted by up to 10
-degrees and cut at random from squares of 136 pixels. All frames of a clip are turned together by 0, 90, 180 and 270
-degrees, and all four turns are in one batch. A turn moves pixels without interpolating, and comes after all that does,
-so that no resampling artefact gives the answer away.
+degrees, cut to 112 pixels at random, and perhaps mirrored. All frames of a clip are turned together by 0, 90, 180 and
+270 degrees, and all four turns are in one batch. A turn moves pixels without interpolating, and comes after all that
+does, so that no resampling artefact gives the answer away.
 
-Deviations. The authors squeeze frames into squares; here a square is cut from them, so that upright and lying clips do
-not differ in proportion. What a tilt brings in from beyond the square is mirrored from inside, where theirs is black.
-The paper's other input, differences between frames, is left out: encoders take the frames themselves.
+Deviations. The size that clips are cut from is not in the code: here it is a square of 136 pixels, as large as the
+video's shorter side. What a tilt brings in from beyond the square is mirrored from inside, where theirs is black. The
+paper's other input, differences between frames, is left out: encoders take the frames themselves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sslzoo.views.patches import random_squares
 
 TURNS = 4
 MARGIN = 136 / 112
-"""Side of the square that clips are cut from, as a multiple of theirs."""
+"""Side of the square that a clip is cut from, in sides of the clip."""
 
 
 @dataclass(frozen=True)
