@@ -13,21 +13,20 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightly
-import numpy as np
 import torch
 import torchvision
 import tyro
 from lightly.transforms import SimCLRTransform
+from photographs import photographs
 from PIL import Image
 from side_by_side import line, measure
-from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 
 from sslzoo import __version__
@@ -120,18 +119,6 @@ def torchvision_transform(size: int) -> Callable[[Image.Image], Any]:
         ]
     )
     return lambda picture: (one(picture), one(picture))
-
-
-def photographs(side: int, number: int) -> Iterator[Image.Image]:
-    """Square pieces of two photographs, each of half to all of their height, at ``side`` pixels."""
-    generator = np.random.default_rng(0)
-    whole = [Image.fromarray(array) for array in load_sample_images().images]
-    for place in range(number):
-        picture = whole[place % len(whole)]
-        width, height = picture.size
-        edge = int(generator.uniform(0.5, 1) * height)
-        left, top = (int(generator.uniform(0, room - edge)) for room in (width, height))
-        yield picture.resize((side, side), Image.Resampling.LANCZOS, (left, top, left + edge, top + edge))
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:
