@@ -117,7 +117,8 @@ class DINO(Net):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__(encoder)
         self.head = DINOProjectionHead(encoder.num_features, **DINO_HEAD)
-        self.teacher, self.teacher_head = copy.deepcopy(encoder), copy.deepcopy(self.head)
+        self.teacher = copy.deepcopy(encoder)
+        self.teacher_head = DINOProjectionHead(encoder.num_features, **DINO_HEAD)
         utils.deactivate_requires_grad(self.teacher)
         utils.deactivate_requires_grad(self.teacher_head)
         self.criterion = DINOLoss(output_dim=DINO_HEAD["output_dim"])
