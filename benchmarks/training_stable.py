@@ -2,8 +2,8 @@
 
 Its transforms on PIL pictures by the table that all sides have, ``FromTorchDataset``, its ``forward.simclr`` and
 ``NTXEntLoss``, and its ``Manager`` on a Lightning trainer in bf16, where the processor has it. Without probes, logger,
-checkpoints and progress bar, as the other sides have none; its other callbacks stay. Its README puts the pictures on
-all cores but names no number of workers for two; here they are two, as for lightly.
+checkpoints and progress bar, as the other sides have none; its other callbacks stay. Two loader workers, as for
+lightly: its README has eight or more, for machines with as many cores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import lightning
 import stable_pretraining as spt
 import torch
 from lightning.pytorch.callbacks import Callback
-from stable_pretraining.data import transforms
+from stable_pretraining.data import dataset_stats, transforms
+from stable_pretraining.forward import simclr
 from torch.utils.data import ConcatDataset, DataLoader
 from torchvision.datasets import ImageFolder
 from training_bare import projector
@@ -46,7 +47,7 @@ def stable_pretraining(turn: Turn) -> dict[str, float]:
     module = spt.Module(
         backbone=encoder,
         projector=projector(encoder.num_features),
-        forward=spt.forward.simclr,
+        forward=simclr,
         simclr_loss=spt.losses.NTXEntLoss(temperature=0.5),
         optim={"optimizer": {"type": "SGD", "lr": 0.06, "momentum": 0.9}, "scheduler": "ConstantLR"},
     )
@@ -74,5 +75,5 @@ def _view() -> transforms.Compose:
         transforms.ColorJitter(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, p=0.8),
         transforms.RandomGrayscale(p=0.2),
         transforms.PILGaussianBlur(sigma=[0.1, 2.0], p=0.5),
-        transforms.ToImage(**spt.data.static.ImageNet),
+        transforms.ToImage(**dataset_stats.ImageNet),
     )
