@@ -48,12 +48,16 @@ def join_processes() -> PartialState:
 def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Resolved:
     """Decide precision, threads and workers for ``processes`` training processes on this machine.
 
-    Busy threads beyond the cores cost far more than they bring. On CPU a quarter of the cores load and the rest train;
-    with one or two cores all train, and one loader beside them is idle most of the time. ``OMP_NUM_THREADS`` wins.
+    Busy threads beyond the cores cost far more than they bring: those that train wait for each other many times a step.
+    On CPU a quarter of the cores load and the rest train; with one or two cores the training process loads as well.
+    ``OMP_NUM_THREADS`` wins.
     """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     share = max(1, usable_cores() // local)
-    loading = max(1, share // 4) if device.type == "cpu" else max(1, share - 1)
+    if device.type == "cpu":
+        loading = 0 if share <= 2 else max(1, share // 4)
+    else:
+        loading = max(1, share - 1)
     workers = config.workers if config.workers >= 0 else min(loading, 8)
     training = max(1, share - workers) if share > 2 else share
     return Resolved(

@@ -18,7 +18,7 @@ def no_threads_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "processes", "threads", "workers"),
-    [(1, 1, 1, 1), (2, 1, 2, 1), (8, 1, 6, 2), (8, 2, 3, 1), (64, 1, 56, 8), (2, 4, 1, 1)],
+    [(1, 1, 1, 0), (2, 1, 2, 0), (4, 1, 3, 1), (8, 1, 6, 2), (8, 2, 3, 1), (64, 1, 56, 8), (2, 4, 1, 0)],
 )
 def test_cores_are_shared_among_processes_threads_and_workers(
     monkeypatch: pytest.MonkeyPatch, cores: int, processes: int, threads: int, workers: int

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.data.loader import Loader, leave_signals_to_the_main_process
+from sslzoo.data.loader import Loader, start_worker
 from sslzoo.data.samples import read_sample
 from sslzoo.data.source import Annotation, Source, Unreadable
 from sslzoo.data.tally import UnreadableTally
@@ -106,7 +106,7 @@ class AnnotatedImages:
             collate_fn=_sort_out,
             num_workers=self.workers,
             generator=torch.Generator(),
-            worker_init_fn=leave_signals_to_the_main_process,
+            worker_init_fn=start_worker,
         )
         for batch in loader:
             self._tally.add(batch["unreadable"], len(batch["samples"]) + len(batch["unreadable"]))
