@@ -54,10 +54,8 @@ def resolve(config: PretrainConfig, device: torch.device, processes: int) -> Res
     """
     local = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     share = max(1, usable_cores() // local)
-    if device.type == "cpu":
-        loading = 0 if share <= 2 else max(1, share // 4)
-    else:
-        loading = max(1, share - 1)
+    on_cpu = device.type == "cpu"
+    loading = 0 if on_cpu and share <= 2 else max(1, share // 4 if on_cpu else share - 1)
     workers = config.workers if config.workers >= 0 else min(loading, 8)
     training = max(1, share - workers) if share > 2 else share
     return Resolved(
