@@ -131,7 +131,7 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
 
 
 def _cache(folder: Path, subject: Named) -> Path:
-    """An empty one, but for what the data set that it is checked on has made already: that takes longer than a check."""
+    """An empty one, but for what the data set has made already, which may take longer than a check."""
     folder.mkdir()
     name, _ = parse_name(getattr(subject, "dataset", ANY_DATASET))
     made = cache_folder() / name
