@@ -33,8 +33,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "svm": {"strengths": (0.1, 1.0)},
 }
 """Settings of evaluations that would take minutes."""
-DRAWN = {"detection", "segmentation"}
-"""They need masks or boxes; their own tests check them on squares."""
+DRAWN = {"detection", "flow", "segmentation"}
+"""They need masks, boxes or flow; their own tests check them on squares and on what moves."""
 
 
 @pytest.mark.parametrize("name", sorted(set(evaluations.names()) - DRAWN))

@@ -7,7 +7,7 @@ minus where it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -65,8 +65,9 @@ class FlowDecoder(nn.Module):
     """What an encoder makes of two frames to their flow at the size of each of its maps, coarsest first.
 
     At each size the second map is warped by the flow so far, compared with the first within ``radius`` places, and the
-    flow is corrected by what that shows (Sun et al., "PWC-Net", CVPR 2018, section 3). The features that are published
-    of both frames come in beside the coarsest maps, so that they are trained too.
+    flow is corrected by what that shows (Sun et al., "PWC-Net", CVPR 2018, section 3). A batch norm stands before
+    all, so that encoders of any scale suit, and cosines are of what differs from place to place. The features that are
+    published of both frames come in beside the coarsest maps, so that they are trained too.
     """
 
     def __init__(self, feature_dim: int, shapes: Sequence[MapShape], width: int, radius: int) -> None:
@@ -74,7 +75,9 @@ class FlowDecoder(nn.Module):
         super().__init__()
         self.radius = radius
         self.whole = nn.Linear(2 * feature_dim, width)
-        self.laterals = nn.ModuleList(nn.Conv2d(shape.channels, width, 1) for shape in shapes)
+        self.laterals = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(shape.channels), nn.Conv2d(shape.channels, width, 1)) for shape in shapes
+        )
         seen = (2 * radius + 1) ** 2 + 2 * width + 2
         self.stages = nn.ModuleList(_stage(seen, width) for _ in shapes)
         self.last = nn.ModuleList(nn.Conv2d(width, 2, 3, padding=1) for _ in shapes)
@@ -82,13 +85,15 @@ class FlowDecoder(nn.Module):
             nn.init.normal_(last.weight, std=1e-3)
             nn.init.zeros_(last.bias)
 
-    def forward(self, features: tuple[Tensor, Tensor], maps: tuple[Sequence[Tensor], Sequence[Tensor]]) -> list[Tensor]:
-        hidden = self.whole(torch.cat(features, dim=1))[:, :, None, None]
-        flow = hidden.new_zeros(len(hidden), 2, 1, 1)
+    def forward(self, feature: Tensor, maps: Sequence[Tensor], both_ways: bool) -> list[Tensor]:
+        """From all first frames, which are the first half of ``feature`` (2 B, D) and ``maps``, to the second half: (B,
+        2, h, w) each. Or ``both_ways``: (2 B, 2, h, w), the second half of which is the flow back."""
+        hidden = self.whole(torch.cat(_pairs(feature, both_ways), dim=1))[:, :, None, None]
+        flow = hidden.new_zeros(len(hidden), 2, 1, 1, dtype=torch.float32)
         flows = []
-        for lateral, stage, last, *two in zip(self.laterals, self.stages, self.last, *maps, strict=True):
-            first, second = (lateral(found) for found in two)
-            size = (first.shape[2], first.shape[3])
+        for found, lateral, stage, last in zip(maps, self.laterals, self.stages, self.last, strict=True):
+            first, second = _pairs(lateral(found), both_ways)
+            size = (found.shape[2], found.shape[3])
             flow, hidden = resize_flow(flow, size), F.interpolate(hidden, size, mode="nearest")
             costs = cost_volume(first, warp(second, flow), self.radius)
             hidden = stage(torch.cat([costs, first, hidden, flow], dim=1))
@@ -97,13 +102,23 @@ class FlowDecoder(nn.Module):
         return flows
 
 
+def _pairs(frames: Tensor, both_ways: bool) -> tuple[Tensor, Tensor]:
+    first, second = frames.chunk(2)
+    return (frames, torch.cat([second, first])) if both_ways else (first, second)
+
+
 def _stage(seen: int, width: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(seen, width, 3, padding=1),
-        nn.LeakyReLU(SLOPE),
-        nn.Conv2d(width, width, 3, padding=1),
-        nn.LeakyReLU(SLOPE),
-    )
+    convolutions = [nn.Conv2d(channels, width, 3, padding=1) for channels in (seen, width)]
+    for convolution in convolutions:
+        nn.init.kaiming_normal_(convolution.weight, SLOPE)
+        nn.init.zeros_(cast(Tensor, convolution.bias))
+    return nn.Sequential(convolutions[0], nn.LeakyReLU(SLOPE), convolutions[1], nn.LeakyReLU(SLOPE))
+
+
+def flow_maps(encoder: Any, finest: int) -> Sequence[MapShape]:
+    """An encoder's maps, coarsest first, to the one of stride ``finest``; the coarsest at least."""
+    side, shapes = spec_of(encoder).input.size[1], map_shapes(encoder)
+    return [shape for shape in shapes if shape.size[0] * finest <= side] or shapes[:1]
 
 
 class SiameseFlow(nn.Module):
@@ -111,15 +126,11 @@ class SiameseFlow(nn.Module):
 
     def __init__(self, encoder: Any, feature_dim: int, finest: int, width: int, radius: int) -> None:
         super().__init__()
-        side = spec_of(encoder).input.size[1]
-        shapes = map_shapes(encoder)
-        self.maps = [shape for shape in shapes if shape.size[0] * finest <= side] or shapes[:1]
+        self.maps = flow_maps(encoder, finest)
         self.decoder = FlowDecoder(feature_dim, self.maps, width, radius)
 
     def forward(self, encoder: Any, first: Tensor, second: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """The flow from the first to the second and back, at each size, coarsest first."""
-        feature, maps = encode_maps(encoder, torch.cat([first, second]), self.maps)
-        back = [each.roll(len(first), 0) for each in maps]
-        flows = self.decoder((feature, feature.roll(len(first), 0)), (maps, back))
-        forward, backward = zip(*(flow.chunk(2) for flow in flows), strict=True)
-        return list(forward), list(backward)
+        flows = self.decoder(*encode_maps(encoder, torch.cat([first, second]), self.maps), both_ways=True)
+        theres, backs = zip(*(flow.chunk(2) for flow in flows), strict=True)
+        return list(theres), list(backs)
