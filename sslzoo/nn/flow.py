@@ -80,10 +80,7 @@ class FlowDecoder(nn.Module):
         )
         seen = (2 * radius + 1) ** 2 + 2 * width + 2
         self.stages = nn.ModuleList(_stage(seen, width) for _ in shapes)
-        self.last = nn.ModuleList(nn.Conv2d(width, 2, 3, padding=1) for _ in shapes)
-        for last in self.last:  # what is learned from begins near no motion, not anywhere
-            nn.init.normal_(last.weight, std=1e-3)
-            nn.init.zeros_(last.bias)
+        self.last = nn.ModuleList(_last(width) for _ in shapes)
 
     def forward(self, feature: Tensor, maps: Sequence[Tensor], both_ways: bool) -> list[Tensor]:
         """From all first frames, which are the first half of ``feature`` (2 B, D) and ``maps``, to the second half: (B,
@@ -113,6 +110,14 @@ def _stage(seen: int, width: int) -> nn.Sequential:
         nn.init.kaiming_normal_(convolution.weight, SLOPE)
         nn.init.zeros_(cast(Tensor, convolution.bias))
     return nn.Sequential(convolutions[0], nn.LeakyReLU(SLOPE), convolutions[1], nn.LeakyReLU(SLOPE))
+
+
+def _last(width: int) -> nn.Conv2d:
+    """Learning begins near no motion, not anywhere."""
+    convolution = nn.Conv2d(width, 2, 3, padding=1)
+    nn.init.normal_(convolution.weight, std=1e-3)
+    nn.init.zeros_(cast(Tensor, convolution.bias))
+    return convolution
 
 
 def flow_maps(encoder: Any, finest: int) -> Sequence[MapShape]:

@@ -77,7 +77,7 @@ def smoothness_loss(flow: Tensor) -> Tensor:
         flow[..., :-2, :-2] - 2 * middle + flow[..., 2:, 2:],
         flow[..., :-2, 2:] - 2 * middle + flow[..., 2:, :-2],
     )
-    total = sum(charbonnier(difference).sum() for difference in differences)
+    total = torch.stack([charbonnier(difference).sum() for difference in differences]).sum()
     return 2 * total / (len(differences) * flow.numel())
 
 

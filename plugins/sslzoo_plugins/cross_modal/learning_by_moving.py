@@ -75,7 +75,7 @@ class MovedCamera(Views):
         side = (CROP * sizes.amin(dim=1, keepdim=True)).round().long().clamp(min=1)
         corner = (draw.uniform("corner", shape=(2,)) * (sizes - side + 1)).long()
         boxes, still = torch.cat([corner, side, side], dim=1), torch.zeros(len(samples), dtype=torch.bool)
-        two = [
+        two: list[Sample] = [
             {name: sample[name][frames] for name in ("clip", "camera") if name in sample}
             for sample, frames in zip(samples, pair, strict=True)
         ]

@@ -188,9 +188,9 @@ class UnFlow(PretextMethod):
         border = inside_border((frames.shape[3], frames.shape[4])).to(frames.device)
         finest_first = zip(LAYER_WEIGHTS, PATCH_RADII, theres[::-1], backs[::-1], strict=False)
         for weight, radius, there, back in finest_first:
-            images = [F.interpolate(frame, there.shape[2:], mode="area") for frame in frames.unbind(1)]
+            first, second = (F.interpolate(frame, there.shape[2:], mode="area") for frame in frames.unbind(1))
             mask = F.interpolate(border, there.shape[2:], mode="area")
-            for name, loss in both_ways(there, back, *images, mask, radius, self.full).items():
+            for name, loss in both_ways(there, back, first, second, mask, radius, self.full).items():
                 total[name] = total[name] + weight * loss
         return total
 
