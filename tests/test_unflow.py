@@ -27,6 +27,7 @@ from sslzoo.encoders import create_encoder
 from sslzoo.method import Batch
 from sslzoo.nn.flow import cost_volume, endpoint_error, resize_flow, warp
 from sslzoo.nn.flow_losses import both_ways, census_loss, inside_border, round_trip, smoothness_loss
+from sslzoo.views.flow_colors import flow_colors, largest_motion
 
 CONFIG = UnFlowConfig(stride=2, width=8, radius=1)
 
@@ -206,6 +207,16 @@ def test_everything_is_trained_held_out_scores_change_nothing_and_views_follow_t
     assert not changed_by_held_out_scores(UnFlow, CONFIG)
     check_views_depend_on_clip_and_key_alone(UnFlow, CONFIG)
     check_any_number_of_channels(UnFlow, CONFIG)
+
+
+def test_flow_is_drawn_with_its_direction_as_hue_and_its_length_as_brightness() -> None:
+    right, left, slow, down = [1.0, 0.0], [-1.0, 0.0], [0.5, 0.0], [0.0, 1.0]
+    flow = torch.tensor([[right, left, slow, down, [torch.nan, 0.0]]]).mT[:, :, None]
+    colors = flow_colors(flow, torch.ones(1))[0, :, 0].T
+    expected = [[1, 0, 0], [0, 1, 1], [0.5, 0, 0], [0.5, 1, 0], [0, 0, 0]]
+    torch.testing.assert_close(colors, torch.tensor(expected), rtol=0, atol=1e-5)
+    still = torch.cat([torch.zeros(2, 1, 98), 3 * torch.ones(2, 1, 2)], dim=2)[None]
+    assert largest_motion(still)[0] < 3 * 2**0.5
 
 
 def test_an_encoder_of_clips_is_refused() -> None:

@@ -11,12 +11,12 @@ code. As there, training has two stages: census and smoothness alone first, all 
 Covered pixels cost a constant each, without which all would count as covered. The check is a threshold, so no gradient
 comes of it, here as in the authors' code; the loss tells how many there are.
 
-Deviations. A plain encoder of pictures is to come out, so it sees each frame by itself; FlowNetC's cost volume compares
-its maps, at every resolution and as cosines, and a decoder with warping (PWC-Net) refines the flow, where FlowNetC
-compares once. The authors have no second half of an encoder of two frames that could be published. Each frame of a
-pair is cut alike and not warped against the other, so that flow which the data know stays true: the held-out score
-``epe`` is the distance from it, in pixels, beside that of no motion at all. Rates fall by ten between the stages, and
-not by half after every 100 thousand steps as well.
+Deviations. What comes out is to be a plain encoder of pictures. So it sees each frame by itself, to its last map, where
+FlowNetC's layers are shared by the frames to the third only; and a decoder compares its maps at every resolution and
+warps between them (PWC-Net), where FlowNetC compares once. Both frames are cut alike, and the second is not warped
+against the first, so that flow which the data know stays true: the held-out score ``epe`` is the distance from it, in
+pixels, beside that of no motion at all. Between the stages the rate falls to a tenth, but not by half after every 100
+thousand steps as well.
 """
 
 from __future__ import annotations
