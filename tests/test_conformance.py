@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 import json
 import time
+from pathlib import Path
 
 import broken_plugins
 import pytest
 from rich.console import Console
 
 from sslzoo.cli import main
-from sslzoo.config import UsageError
+from sslzoo.config import UsageError, cache_folder
+from sslzoo.registry import methods
 from sslzoo.testing import check_dataset, check_evaluation, check_method
+from sslzoo.testing.conformance import kit
 from sslzoo.testing.conformance.children import Job, JobError
 from sslzoo.testing.conformance.promises import PROMISES
+from sslzoo.testing.conformance.subject import Subject
 
 METHODS = {
     "UnflaggableConfig": ("config-flags", "the flag of 'activation' does not take its default"),
@@ -170,3 +174,21 @@ def test_the_command_prints_a_table_and_tells_by_its_exit_code(capsys: pytest.Ca
     assert main(["check", "rotatoin"]) == 2
     assert "did you mean 'rotation'" in capsys.readouterr().err
     assert main(["check"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset"), [("unflow", "world[train[:24]]"), ("opn", "moving-shapes"), ("rotation", "cliparts")]
+)
+def test_a_method_is_checked_on_the_data_of_its_recipe_of_which_no_more_are_rendered_than_it_takes(
+    method: str, dataset: str
+) -> None:
+    assert kit._default_dataset(methods.load(method)) == dataset
+
+
+def test_what_a_data_set_has_rendered_already_is_not_rendered_again(tmp_path: Path) -> None:
+    subject = Subject.of(methods.load("unflow"), settings={}, dataset="world[train[:24]]", encoder="test_resnet")
+    assert not list(kit._cache(tmp_path / "empty", subject).iterdir())
+    made = cache_folder() / "world"
+    made.mkdir(parents=True)
+    (made / "clips").write_text("rendered")
+    assert (kit._cache(tmp_path / "full", subject) / "world" / "clips").read_text() == "rendered"

@@ -77,6 +77,9 @@ class Kept(Mapping[str, Any]):
             return float(self.rendering.fps)
         return torch.from_numpy(decode(name, self.stored[name], self.rendering.shape(name)))
 
+    def __contains__(self, name: object) -> bool:
+        return name == "fps" or name in self.stored
+
     def __iter__(self) -> Iterator[str]:
         yield from (*self.stored, "fps")
 
