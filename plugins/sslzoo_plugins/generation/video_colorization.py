@@ -1,10 +1,10 @@
 """Video colorization: from which place of earlier frames does each place of this one take its colour?
 
 Vondrick, Shrivastava, Fathi, Guadarrama & Murphy, "Tracking Emerges by Colorizing Videos", ECCV 2018,
-https://arxiv.org/abs/1806.09594. Of four grey frames, a sixth of a second apart, each place of a map has an embedding of
-64 numbers. Each place of the fourth frame gets the mean of the colours of all places of the three frames before it,
+https://arxiv.org/abs/1806.09594. Of four grey frames, a sixth of a second apart, each place of a map has an embedding
+of 64 numbers. Each place of the fourth frame gets the mean of the colours of all places of the three frames before it,
 weighted by a softmax of inner products of embeddings (equations 1 and 2), and the loss is the cross-entropy with its
-own colour (equation 4). Nothing can be known of a colour but where it comes from. Colours are the a and b of CIELAB in
+own colour (equation 3). Nothing can be known of a colour but where it comes from. Colours are the a and b of CIELAB in
 16 clusters of k-means. Upon the encoder's maps, beside which each place knows where it is, five layers look about, over
 space and then over time, with more dilation each; they stay with the method.
 

@@ -2,10 +2,10 @@
 
 Vondrick, Pirsiavash & Torralba, "Generating Videos with Scene Dynamics", NIPS 2016, https://arxiv.org/abs/1609.02612.
 The trunk of the discriminator is the encoder, whose features the paper transfers to action recognition. The generator
-has two streams: one makes a background f that does not move, of convolutions over space, the other, of convolutions
-over space and time, a foreground b and a mask m of where it is in front: m f + (1 - m) b. So that the background is
-used, the mean of the mask costs a tenth (section 2.2; the L1 norm is a mean in the authors' code). The other losses are
-those of DCGAN, and the generator's does not saturate, as in that code.
+has two streams: one, of convolutions over space and time, makes a foreground f and a mask m of where it is in front,
+the other, of convolutions over space, a background b that does not move; the clip is m f + (1 - m) b. So that the
+background is used, the mean of the mask costs a tenth (the L1 norm of the paper is a mean in the authors' code). The
+other losses are those of DCGAN, and the generator's does not saturate, as in that code.
 
 Deviations. The discriminator is any encoder of clips, with its own initial weights and one linear layer upon its pooled
 feature, not the paper's five convolutions. Real and generated clips go through it in one batch and both players step at

@@ -7,9 +7,9 @@ shown any. The states of all its layers together are made patches of 4 x 4 pixel
 The loss is the cross-entropy of pixels in [0, 1].
 
 Deviations. The paper's network reads patches of 4 x 4 pixels as they are. Here an encoder of pictures sees each frame
-alone, and a decoder draws from its feature, its last map and, where that has less than 6 x 6 places, earlier ones, a map
-of as many places and channels as there would be patches and pixels: so what is known of a frame passes through what is
-published. Frames are in colour, and not digits. The paper leaves open what its second stack is given besides states:
+alone. A decoder draws from its feature, its last map and, where that has less than 6 x 6 places, earlier ones, a map of
+as many places and channels as there would be patches and pixels, so that what is known of a frame passes through what
+is published. Frames are in colour, and not digits. The paper leaves open what its second stack is given besides states:
 nothing, as in the authors' later code (HKO-7, NIPS 2017). Training ends after a number of epochs, where the paper
 watches held-out scores. Clips are cropped at random and mirrored.
 """
@@ -59,7 +59,7 @@ class VideoPredictionConfig:
 
 
 class SeenAndNext(Views):
-    """A crop of a clip: its first frames, normalised, and as ``target`` (B, predicted, C, H, W) in [0, 1] the others."""
+    """A crop of a clip: its first frames, normalised; as ``target`` (B, predicted, C, H, W) in [0, 1] the others."""
 
     def __init__(self, config: VideoPredictionConfig, spec: InputSpec) -> None:
         if config.seen < 2 or config.predicted < 1:
