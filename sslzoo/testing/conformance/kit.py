@@ -10,7 +10,7 @@ from typing import Any
 
 import timm
 
-from sslzoo.config import UsageError
+from sslzoo.config import UsageError, cache_folder
 from sslzoo.data.source import NamedDataset
 from sslzoo.data.splits import parse_name
 from sslzoo.encoders import frames_of
@@ -24,7 +24,7 @@ from sslzoo.testing.conformance.jobs import PARTS, examine
 from sslzoo.testing.conformance.outcome import Conformance, check
 from sslzoo.testing.conformance.promises import PROMISES
 from sslzoo.testing.conformance.sources import DatasetSubject
-from sslzoo.testing.conformance.subject import Named, Subject
+from sslzoo.testing.conformance.subject import SAMPLES, Named, Subject
 
 ANY_DATASET = "moving-shapes"
 """Has every modality, and labels."""
@@ -42,7 +42,8 @@ def check_method(
 
     Args:
         method: the name of an installed method, or its class, which other processes must be able to import.
-        dataset: what to check it on; by default that of its recipe if it comes with a package, else ``moving-shapes``.
+        dataset: what to check it on; by default that of its recipe if it comes with a package (of clips, its beginning,
+            for they may have to be rendered), else ``moving-shapes``.
         encoder: by default ``test_vit`` if its recipe has a transformer, ``test_r3d`` if it has an encoder of clips,
             else ``test_resnet``.
         only: names of promises; what has nothing to do with them is not run.
@@ -114,7 +115,7 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
     """How each promise that takes a run to check is broken, empty where it is kept."""
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="sslzoo-check-") as folder:
-        apart = {"SSLZOO_CACHE": str(Path(folder, "cache"))}
+        apart = {"SSLZOO_CACHE": str(_cache(Path(folder, "cache"), subject))}
         for number, part in enumerate(PARTS[contract]):
             if not set(part.promises) & set(wanted):
                 continue
@@ -127,6 +128,16 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
             except JobError as error:
                 found[part.promises[0]] = str(error)
     return found
+
+
+def _cache(folder: Path, subject: Named) -> Path:
+    """An empty one, but for what the data set that it is checked on has made already: that takes longer than a check."""
+    folder.mkdir()
+    name, _ = parse_name(getattr(subject, "dataset", ANY_DATASET))
+    made = cache_folder() / name
+    if name in datasets.names() and made.is_dir():
+        Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
+    return folder
 
 
 def _known(kind: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +165,11 @@ def _fields(kind: Any) -> list[str]:
 
 def _default_dataset(kind: type[PretextMethod]) -> str:
     name = kind.defaults.dataset
-    return name if parse_name(name)[0] in datasets.names() else ANY_DATASET
+    base, split = parse_name(name)
+    if base not in datasets.names():
+        return ANY_DATASET
+    only_clips = datasets.load(base).info.modalities == ("clip",)
+    return f"{base}[train[:{SAMPLES}]]" if only_clips and split is None else name
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:
