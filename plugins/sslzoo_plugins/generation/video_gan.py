@@ -1,6 +1,6 @@
 """VideoGAN: is this a video, or did the generator make it?
 
-Vondrick, Pirsiavash & Torralba, "Generating Videos with Scene Dynamics", NIPS 2016, https://arxiv.org/abs/1609.02612.
+Vondrick, Pirsiavash & Torralba, "Generating Videos with Scene Dynamics", NeurIPS 2016, https://arxiv.org/abs/1609.02612.
 The trunk of the discriminator is the encoder, whose features the paper transfers to action recognition. The generator
 has two streams: one, of convolutions over space and time, makes a foreground f and a mask m of where it is in front,
 the other, of convolutions over space, a background b that does not move; the clip is m f + (1 - m) b. So that the
@@ -146,7 +146,7 @@ class VideoGAN(PretextMethod):
         paper=Paper(
             authors="Vondrick, Pirsiavash & Torralba",
             title="Generating Videos with Scene Dynamics",
-            venue="NIPS",
+            venue="NeurIPS",
             year=2016,
             url="https://arxiv.org/abs/1609.02612",
         ),

@@ -1,7 +1,7 @@
 """Video prediction: how does this video go on?
 
 Shi, Chen, Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning Approach for Precipitation
-Nowcasting", NIPS 2015, https://arxiv.org/abs/1506.04214. A stack of three LSTMs, whose gates are convolutions of maps
+Nowcasting", NeurIPS 2015, https://arxiv.org/abs/1506.04214. A stack of three LSTMs, whose gates are convolutions of maps
 (equation 3), reads ten frames; another one begins with the states of the first and goes on for ten steps without being
 shown any. The states of all its layers together are made patches of 4 x 4 pixels of a frame by a convolution of 1 x 1.
 The loss is the cross-entropy of pixels in [0, 1].
@@ -10,7 +10,7 @@ Deviations. The paper's network reads patches of 4 x 4 pixels as they are. Here 
 alone. A decoder draws from its feature, its last map and, where that has less than 6 x 6 places, earlier ones, a map of
 as many places and channels as there would be patches and pixels, so that what is known of a frame passes through what
 is published. Frames are in colour, and not digits. The paper leaves open what its second stack is given besides states:
-nothing, as in the authors' later code (HKO-7, NIPS 2017). Training ends after a number of epochs, where the paper
+nothing, as in the authors' later code (HKO-7, NeurIPS 2017). Training ends after a number of epochs, where the paper
 watches held-out scores. Clips are cropped at random and mirrored.
 """
 
@@ -148,7 +148,7 @@ class VideoPrediction(PretextMethod):
         paper=Paper(
             authors="Shi, Chen, Wang, Yeung, Wong & Woo",
             title="Convolutional LSTM Network: A Machine Learning Approach for Precipitation Nowcasting",
-            venue="NIPS",
+            venue="NeurIPS",
             year=2015,
             url="https://arxiv.org/abs/1506.04214",
         ),
@@ -174,6 +174,7 @@ class VideoPrediction(PretextMethod):
             "batch_size": 16,
             "seen": 4,
             "predicted": 4,
+            "stride": 2,
             "hidden": (32, 32),
             "kernel": 3,
             "decoder_dim": 128,
