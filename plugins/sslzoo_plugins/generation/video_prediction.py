@@ -1,10 +1,10 @@
 """Video prediction: how does this video go on?
 
 Shi, Chen, Wang, Yeung, Wong & Woo, "Convolutional LSTM Network: A Machine Learning Approach for Precipitation
-Nowcasting", NeurIPS 2015, https://arxiv.org/abs/1506.04214. A stack of three LSTMs, whose gates are convolutions of maps
-(equation 3), reads ten frames; another one begins with the states of the first and goes on for ten steps without being
-shown any. The states of all its layers together are made patches of 4 x 4 pixels of a frame by a convolution of 1 x 1.
-The loss is the cross-entropy of pixels in [0, 1].
+Nowcasting", NeurIPS 2015, https://arxiv.org/abs/1506.04214. A stack of three LSTMs, whose gates are convolutions of
+maps (equation 3), reads ten frames; another one begins with the states of the first and goes on for ten steps without
+being shown any. The states of all its layers together are made patches of 4 x 4 pixels of a frame by a convolution of
+1 x 1. The loss is the cross-entropy of pixels in [0, 1].
 
 Deviations. The paper's network reads patches of 4 x 4 pixels as they are. Here an encoder of pictures sees each frame
 alone. A decoder draws from its feature, its last map and, where that has less than 6 x 6 places, earlier ones, a map of
