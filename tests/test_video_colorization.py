@@ -173,7 +173,7 @@ def test_the_colours_of_the_last_frame_are_not_given_away() -> None:
     torch.testing.assert_close(shown, again)
 
 
-def test_layers_upon_the_maps_look_about_with_the_papers_dilations() -> None:
+def test_layers_upon_the_maps_look_about_over_space_and_over_time() -> None:
     layers = [layer for layer in Embedding(512, (32, 32), 256, 64).layers if isinstance(layer, nn.Conv3d)]
     assert [layer.dilation[1] for layer in layers[:-1:2]] == [1, 2, 4, 8, 16]
     assert [layer.kernel_size for layer in layers] == [(1, 3, 3), (3, 1, 1)] * 5 + [(1, 1, 1)]

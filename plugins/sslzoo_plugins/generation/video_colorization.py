@@ -4,9 +4,9 @@ Vondrick, Shrivastava, Fathi, Guadarrama & Murphy, "Tracking Emerges by Colorizi
 https://arxiv.org/abs/1806.09594. Of four grey frames, a sixth of a second apart, each place of a map has an embedding
 of 64 numbers. Each place of the fourth frame gets the mean of the colours of all places of the three frames before it,
 weighted by a softmax of inner products of embeddings (equations 1 and 2), and the loss is the cross-entropy with its
-own colour (equation 3). Nothing can be known of a colour but where it comes from. Colours are the a and b of CIELAB in
-16 clusters of k-means. Upon the encoder's maps, beside which each place knows where it is, five layers look about, over
-space and then over time, with more dilation each; they stay with the method.
+own colour. Nothing can be known of a colour but where it comes from. Colours are the a and b of CIELAB in 16 clusters
+of k-means. Upon the encoder's maps, beside which each place knows where it is, five layers look about in space and
+time; they stay with the method.
 
 The encoder sees a frame's lightness as a grey RGB picture, normalised as at evaluation, and each frame alone: so it
 remains a plain encoder of colour pictures.
@@ -14,9 +14,10 @@ remains a plain encoder of colour pictures.
 Deviations. Colours are clustered in the run, not beforehand: by k-means of those of the first batch, and each later
 batch moves each cluster to the mean of all colours that it was given (MacQueen's k-means). No weights belong to a
 cluster, so that it may move. The paper changes the strides of a ResNet-18 for maps of an eighth of the picture's
-size; an encoder keeps its own here, and a convolutional decoder reads its feature and maps down to that size. A place
-whose colour no earlier frame has (its cross-entropy is infinite) is not asked for. Clips are cropped at random and
-mirrored, for data sets smaller than the paper's.
+size; an encoder keeps its own here, and a convolutional decoder reads its feature and maps down to that size. The
+paper's text gives the number of layers upon it; that each is a convolution over space and one over time, the former
+with more dilation each, is what others made of it. A place whose colour no earlier frame has (its cross-entropy would
+be infinite) is not asked for. Clips are cropped at random and mirrored, for data sets smaller than the paper's.
 """
 
 from __future__ import annotations
@@ -182,8 +183,8 @@ class VideoColorization(PretextMethod):
         summary="Colour a grey frame of a video by pointing at places of earlier frames.",
     )
     Config = VideoColorizationConfig
-    # Section 3.5: 400 thousand steps of 32 clips, Adam at 1e-3 and after 60 thousand steps at 1e-4. Of the 300 thousand
-    # videos of Kinetics that makes 43 epochs.
+    # 400 thousand steps of 32 clips, Adam at 1e-3 and after 60 thousand steps at 1e-4. Of the 300 thousand videos of
+    # Kinetics that makes 43 epochs.
     defaults = PretrainConfig(
         dataset="world",
         encoder="resnet18",

@@ -153,7 +153,7 @@ class VideoGAN(PretextMethod):
         summary="Tell clips from those that a generator makes of a background and what moves before it.",
     )
     Config = VideoGANConfig
-    # Section 2.3 and the authors' code: Adam at 2e-4 with a momentum of 0.5, batches of 64, 100 epochs.
+    # The authors' code: Adam at 2e-4 with a momentum of 0.5, batches of 64, 100 epochs.
     defaults = PretrainConfig(
         dataset="world-actions",
         encoder="r3d_18",
