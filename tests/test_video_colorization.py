@@ -192,7 +192,10 @@ def test_held_out_scores_change_no_state() -> None:
     assert changed_by_held_out_scores(VideoColorization, CONFIG) == []
 
 
-def test_encoders_of_clips_and_of_grey_pictures_are_refused() -> None:
+def test_what_does_not_suit_is_refused() -> None:
+    for wrong in ({"stride": 0}, {"stride": 33}, {"clusters": 0}, {"clusters": 400}):
+        with pytest.raises(UsageError, match="clusters are 1 to 313"):
+            VideoColorization(create_encoder("test_resnet", 32), VideoColorizationConfig(**wrong))
     with pytest.raises(UsageError, match="an encoder of pictures"):
         made("test_r3d")
     with pytest.raises(UsageError, match="--channels"):

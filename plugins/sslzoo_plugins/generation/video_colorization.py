@@ -212,7 +212,11 @@ class VideoColorization(PretextMethod):
             )
         require_rgb(encoder)
         _, height, width = spec_of(encoder).input.size
-        self.size = (max(1, height // config.stride), max(1, width // config.stride))
+        if not 1 <= config.stride <= min(height, width) or not 1 <= config.clusters <= len(gamut_bins()):
+            raise UsageError(
+                f"a stride is up to the picture's side, and clusters are 1 to {len(gamut_bins())}: not {config}"
+            )
+        self.size = (height // config.stride, width // config.stride)
         maps = map_shapes(encoder)
         self.maps = [shape for shape in maps if shape.size[0] <= self.size[0]] or maps[:1]
         self.decoder = Decoder(self.feature_dim, self.maps, self.size, config.head_dim, config.decoder_dim)

@@ -62,10 +62,6 @@ class SeenAndNext(Views):
     """A crop of a clip: its first frames, normalised; as ``target`` (B, predicted, C, H, W) in [0, 1] the others."""
 
     def __init__(self, config: VideoPredictionConfig, spec: InputSpec) -> None:
-        if config.seen < 2 or config.predicted < 1:
-            raise UsageError(
-                f"two frames or more are seen, and one or more predicted: not {config.seen} and {config.predicted}"
-            )
         self.config, self.spec = config, spec
         self.sampling = ClipSampling(config.seen + config.predicted, config.stride)
 
@@ -190,6 +186,11 @@ class VideoPrediction(PretextMethod):
         if takes_clips(encoder):
             raise UsageError(
                 "video_prediction encodes each frame alone: choose an encoder of pictures, such as resnet18"
+            )
+        counts = (config.seen, config.predicted, len(config.hidden), *config.hidden)
+        if min(counts) < 1 or config.kernel % 2 == 0:
+            raise UsageError(
+                f"numbers of frames, layers and channels are 1 or more, and the kernel is odd: not {config}"
             )
         channels, height, width = spec_of(encoder).input.size
         if height % PATCH or width % PATCH:
