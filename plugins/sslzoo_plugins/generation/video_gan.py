@@ -170,7 +170,7 @@ class VideoGAN(PretextMethod):
     recipes = {
         "small": {
             **SMALL,
-            "encoder": "test_r3d",
+            "encoder": "r3d_18",
             "batch_size": 16,
             "optimizer": "adam",
             "lr": 2e-4,
