@@ -9,7 +9,7 @@ from PIL import Image
 from view_samples import draw_of, picture
 
 from sslzoo.views.keyed import Draw
-from sslzoo.views.patches import Grid, assemble, cut, puzzle_grid, random_squares, square_crop
+from sslzoo.views.patches import Grid, assemble, cut, film_strip, puzzle_grid, random_squares, square_crop
 
 
 def test_the_puzzle_of_the_paper() -> None:
@@ -117,3 +117,11 @@ def test_a_square_crop_is_the_square_resized_by_pil() -> None:
     for image, (top, left, side, _), crop in zip(images, boxes.tolist(), crops, strict=True):
         by_hand = image.crop((left, top, left + side, top + side)).resize((24, 24), Image.Resampling.BILINEAR)
         assert (crop.permute(1, 2, 0).numpy() == np.asarray(by_hand)).all()
+
+
+@pytest.mark.parametrize(("frames", "shown"), [(1, [0]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (16, [0, 5, 10, 15])])
+def test_a_film_strip_is_some_frames_from_the_first_to_the_last(frames: int, shown: list[int]) -> None:
+    clip = torch.arange(frames)[None, :, None, None, None].expand(1, frames, 3, 4, 5) / 100
+    strip = film_strip(clip)
+    assert strip.shape == (1, 3, 4, 7 * len(shown) - 2)
+    assert torch.equal(strip[0, 0, 0, ::7], torch.tensor(shown) / 100)

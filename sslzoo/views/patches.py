@@ -84,3 +84,10 @@ def assemble(patches: Tensor, columns: int, gap: int = 2) -> Tensor:
     """Patches (B, N, C, H, W) laid out by rows, with white lines of ``gap`` pixels between: pictures (B, C, ., .)."""
     framed = F.pad(patches, (0, gap, 0, gap), value=1.0).unflatten(1, (-1, columns))
     return framed.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)[..., :-gap, :-gap]
+
+
+def film_strip(frames: Tensor, count: int = 4) -> Tensor:
+    """Frames (B, T, C, H, W) of clips side by side, ``count`` of them or as many as there are, evenly apart."""
+    count = min(count, frames.shape[1])
+    chosen = torch.linspace(0, frames.shape[1] - 1, count).round().long()
+    return assemble(frames[:, chosen], columns=count)
