@@ -21,8 +21,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "svm": {"strengths": (0.1, 1.0)},
 }
 """Settings of evaluations that would take minutes."""
-DRAWN = {"detection", "segmentation"}
-"""They need masks or boxes; their own tests check them on squares."""
+DRAWN = {"depth", "detection", "segmentation"}
+"""They need depth, masks or boxes; their own tests check them on data that have them."""
 
 
 @pytest.mark.parametrize("name", sorted(set(evaluations.names()) - DRAWN))
