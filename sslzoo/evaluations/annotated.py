@@ -165,6 +165,7 @@ def class_colors(classes: int) -> Tensor:
 
 
 def without(source: Source, part: str) -> UsageError:
+    """The error of a source whose samples lack this part of an annotation: mask, boxes or depth."""
     noun, known = _NOUNS[part]
     return UsageError(
         f"{source.name} has no {noun}, which this evaluation needs; choose a data set that has, as {known}"
