@@ -72,6 +72,7 @@ def rigid_motion(rotation: Tensor, translation: Tensor) -> Tensor:
     return F.pad(pose, (0, 0, 0, 1)) + F.pad(pose.new_ones(1, 1), (3, 0, 3, 0))
 
 
+@in_float32
 def backwards(pose: Tensor) -> Tensor:
     """The poses that undo rigid ``pose`` (B, 4, 4)."""
     turned = pose[:, :3, :3].transpose(1, 2)
