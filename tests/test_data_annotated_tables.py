@@ -74,7 +74,7 @@ def test_objects_whose_classes_have_no_names_are_left_alone() -> None:
     feature = {"bbox": datasets.List(BOX), "category": datasets.List(datasets.Value("string"))}
     source = open_table(with_column("objects", [{"bbox": [[0, 0, 1, 1]], "category": ["a"]}], feature), "D")
     assert number_of(source.read(0)["image"]) == 0
-    with pytest.raises(UsageError, match="D has no masks or boxes"):
+    with pytest.raises(UsageError, match="D has no masks, boxes or depth"):
         source.annotation(0)
 
 

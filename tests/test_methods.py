@@ -33,8 +33,8 @@ QUICK: dict[str, dict[str, Any]] = {
     "svm": {"strengths": (0.1, 1.0)},
 }
 """Settings of evaluations that would take minutes."""
-DRAWN = {"detection", "flow", "segmentation"}
-"""They need masks, boxes or flow; their own tests check them on squares and on what moves."""
+DRAWN = {"depth", "detection", "flow", "segmentation"}
+"""They need depth, flow, masks or boxes; their own tests check them on data that have them."""
 
 
 @pytest.mark.parametrize("name", sorted(set(evaluations.names()) - DRAWN))

@@ -18,7 +18,10 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """What people drew on one image, for evaluations only. Places are in pixels of the image as ``read`` gives it."""
+    """What is known of one image, for evaluations only: what people drew, or its depth.
+
+    Places are in pixels of the image as ``read`` gives it.
+    """
 
     mask: Tensor | None = None
     """(H, W) uint8: positions in ``Source.mask_names``; 255 where nothing is to be scored."""
@@ -29,6 +32,8 @@ class Annotation:
     ignored: Tensor | None = None
     """(N,) bool: boxes that count neither as found nor as missed (VOC's difficult, COCO's crowd); None if there are
     none."""
+    depth: Tensor | None = None
+    """(H, W) float32: metres along the optical axis; inf where nothing is to be scored."""
 
 
 class Source(ABC):
@@ -72,13 +77,13 @@ class Source(ABC):
         raise UsageError(f"{self.name} has no labels, which this evaluation needs")
 
     def annotation(self, index: int) -> Annotation:
-        """The mask and the boxes of the sample at ``index``, for evaluations only.
+        """The mask, the boxes or the depth of the sample at ``index``, for evaluations only.
 
         Raises:
             UsageError: if there are none.
             Unreadable: if they cannot be read, or do not fit the image.
         """
-        raise UsageError(f"{self.name} has no masks or boxes, which this evaluation needs")
+        raise UsageError(f"{self.name} has no masks, boxes or depth, which this evaluation needs")
 
 
 @dataclass(frozen=True)

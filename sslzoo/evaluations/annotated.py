@@ -1,4 +1,4 @@
-"""Images with their masks or boxes, as an encoder takes them: fitted in whole, what people drew fitted with them."""
+"""Images with their masks, boxes or depth, as an encoder takes them: fitted in whole, and with them what is known."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ IGNORED = 255
 """Of masks: where nothing is scored."""
 _KEPT = 2**30
 """Bytes of decoded images that are not decoded again."""
+_NOUNS = {"mask": ("masks", "cliparts-scenes"), "boxes": ("boxes", "cliparts-scenes"), "depth": ("depth", "world")}
+"""Of each part of an annotation: what it is called, and data that have it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Annotated:
-    """One image as an encoder takes it, and what people drew on it."""
+    """One image as an encoder takes it, and what is known of it."""
 
     index: int
     """Position in the data set."""
@@ -58,6 +60,14 @@ class Annotated:
         fitted[:high, :wide] = F.interpolate(drawn[None, None], self.filled, mode="nearest-exact")[0, 0]
         return fitted
 
+    def depth(self) -> Tensor:
+        """(H, W) in pixels of ``image``, each the nearest of those that are known; inf outside the picture."""
+        known = cast(Tensor, self.annotation.depth)
+        fitted = torch.full(self.image.shape[1:], torch.inf)
+        high, wide = self.filled
+        fitted[:high, :wide] = F.interpolate(known[None, None], self.filled, mode="nearest-exact")[0, 0]
+        return fitted
+
     def boxes(self) -> tuple[Tensor, Tensor]:
         """Boxes (N, 4) in pixels of ``image`` and their classes (N,), without those to be ignored."""
         boxes, labels = cast(Tensor, self.annotation.boxes), cast(Tensor, self.annotation.labels)
@@ -76,7 +86,7 @@ class AnnotatedImages:
     """The samples of a source, fitted into the size of ``spec``, in batches of any order."""
 
     def __init__(self, source: Source, spec: InputSpec, part: str, workers: int = 0) -> None:
-        """``part``, mask or boxes, is what every sample must have.
+        """``part``, mask, boxes or depth, is what every sample must have.
 
         Raises:
             UserError: if there are no samples.
@@ -96,7 +106,7 @@ class AnnotatedImages:
         """The readable samples of ``order``, ``batch_size`` at a time.
 
         Raises:
-            UsageError: if they have no masks or boxes.
+            UsageError: if they have no such part.
             UserError: if more than 1 % of the data set cannot be read.
         """
         split = [list(order[start : start + batch_size]) for start in range(0, len(order), batch_size)]
@@ -132,7 +142,7 @@ def same_names(train: Source, test: Source, part: str) -> tuple[str, ...]:
     names = [source.mask_names if part == "mask" else source.class_names for source in (train, test)]
     for source, own in zip((train, test), names, strict=True):
         if not own:
-            raise _without(source, part)
+            raise without(source, part)
     if names[0] != names[1]:
         different = sorted(set(names[0]) ^ set(names[1]))
         reason = f"they differ in {', '.join(different[:5])}" if different else "their order differs"
@@ -154,10 +164,11 @@ def class_colors(classes: int) -> Tensor:
     return torch.tensor(colormaps["tab20"](np.arange(classes) % 20)[:, :3], dtype=torch.float32)
 
 
-def _without(source: Source, part: str) -> UsageError:
-    noun = "masks" if part == "mask" else "boxes"
+def without(source: Source, part: str) -> UsageError:
+    """The error of a source whose samples lack this part of an annotation: mask, boxes or depth."""
+    noun, known = _NOUNS[part]
     return UsageError(
-        f"{source.name} has no {noun}, which this evaluation needs; choose a data set that has, as cliparts-scenes"
+        f"{source.name} has no {noun}, which this evaluation needs; choose a data set that has, as {known}"
     )
 
 
@@ -184,7 +195,7 @@ class _Samples(Dataset):
         image = read_sample(self.source, index, 0, self.spec.size[0])["image"]
         annotation = self.source.annotation(index)
         if getattr(annotation, self.part) is None:
-            raise _without(self.source, self.part)
+            raise without(self.source, self.part)
         size = cast(Size, tuple(image_sizes([image])[0].tolist()))
         share = min(self.spec.size[1] / size[0], self.spec.size[2] / size[1])
         filled = max(1, round(share * size[0])), max(1, round(share * size[1]))
@@ -194,7 +205,7 @@ class _Samples(Dataset):
         interpolation = cast(Interpolation, self.spec.interpolation)
         fitted[:, : filled[0], : filled[1]] = resized_crop([image], whole, torch.tensor([False]), filled, interpolation)
         sample = Annotated(index, fitted, size, filled, annotation)
-        self._room -= fitted.numel() + size[0] * size[1]
+        self._room -= fitted.numel() + size[0] * size[1] * (4 if self.part == "depth" else 1)
         if self._room > 0:
             self._kept[index] = sample
         return sample

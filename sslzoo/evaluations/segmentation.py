@@ -82,7 +82,7 @@ class Segmentation(Evaluation):
         maps = FeatureMaps(encoder, config.image_size, FINEST, config.finetune)
         fitted, scored = (AnnotatedImages(source, maps.spec, "mask", workers_for(device)) for source in (train, test))
         with repeatable(device):
-            model = FullyConvolutional(maps, len(names), config).to(device)
+            model = FullyConvolutional(maps, len(names), config.convolutions, config.channels).to(device)
             losses = tune(model.train(), fitted, config, model.loss, "maps.encoder")
         confusion, shown = _scored(model.eval(), scored, len(names), config.batch_size)
         return _result(confusion, names, losses, maps, fitted, scored, shown)
@@ -100,35 +100,40 @@ class Segmentation(Evaluation):
 
 
 class FullyConvolutional(nn.Module):
-    """Images in [0, 1] (B, C, H, W) to logits (B, K, h, w) at the stride of the finest map."""
+    """Images in [0, 1] (B, C, H, W) to ``outputs`` (B, K, h, w) at the stride of the finest map."""
 
-    def __init__(self, maps: FeatureMaps, classes: int, config: SegmentationConfig) -> None:
+    def __init__(self, maps: FeatureMaps, outputs: int, convolutions: int, channels: int) -> None:
+        """``convolutions`` of ``channels`` channels come before the last one."""
         super().__init__()
         self.maps = maps
-        channels = sum(maps.channels)
-        layers: list[nn.Module] = [nn.BatchNorm2d(channels)]
-        for _ in range(config.convolutions):
+        seen = sum(maps.channels)
+        layers: list[nn.Module] = [nn.BatchNorm2d(seen)]
+        for _ in range(convolutions):
             layers += [
-                nn.Conv2d(channels, config.channels, kernel_size=3, padding=1, bias=False),
-                nn.BatchNorm2d(config.channels),
+                nn.Conv2d(seen, channels, kernel_size=3, padding=1, bias=False),
+                nn.BatchNorm2d(channels),
                 nn.ReLU(inplace=True),
             ]
-            channels = config.channels
-        self.head = nn.Sequential(*layers, nn.Conv2d(channels, classes, kernel_size=1))
+            seen = channels
+        self.head = nn.Sequential(*layers, nn.Conv2d(seen, outputs, kernel_size=1))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self._logits(self.maps(normalize(images, self.maps.spec.mean, self.maps.spec.std)))
+        return self._read(self.maps(normalize(images, self.maps.spec.mean, self.maps.spec.std)))
+
+    def of(self, samples: list[Annotated], mirrored: Tensor) -> Tensor:
+        """The same of training samples, of which ``mirrored`` (B,) are turned round."""
+        return self._read(self.maps.of(samples, mirrored))
 
     def loss(self, samples: list[Annotated], mirrored: Tensor) -> Tensor:
         """The mean cross-entropy of the pixels that count."""
         masks = torch.stack([sample.mask() for sample in samples])
         masks = torch.where(mirrored[:, None, None], masks.flip(2), masks)
-        logits = F.interpolate(self._logits(self.maps.of(samples, mirrored)), masks.shape[1:], mode="bilinear")
+        logits = F.interpolate(self.of(samples, mirrored), masks.shape[1:], mode="bilinear")
         masks = masks.to(logits.device)
         total = F.cross_entropy(logits, masks, ignore_index=IGNORED, reduction="sum")
         return total / (masks != IGNORED).sum().clamp(min=1)
 
-    def _logits(self, maps: list[Tensor]) -> Tensor:
+    def _read(self, maps: list[Tensor]) -> Tensor:
         finest = maps[0].shape[2:]
         return self.head(torch.cat([F.interpolate(each, finest, mode="bilinear") for each in maps], dim=1))
 

@@ -93,22 +93,28 @@ class Decoder(nn.Module):
         super().__init__()
         self.sizes = stage_sizes([shape.size for shape in shapes], size)
         widths = [max(width >> stage, LEAST_WIDTH) for stage in range(len(self.sizes))]
+        self.widths = widths[1:] + widths[-1:]
         self.whole = nn.Linear(feature_dim, widths[0], bias=False)
         self.laterals = nn.ModuleList(
             nn.Conv2d(shape.channels, wide, 1, bias=False) for shape, wide in zip(shapes, widths, strict=False)
         )
-        narrowings = zip(widths, widths[1:] + widths[-1:], strict=True)
+        narrowings = zip(widths, self.widths, strict=True)
         self.stages = nn.ModuleList(_convolve(wide, narrow) for wide, narrow in narrowings)
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
 
     def forward(self, feature: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        return self.last(self.decoded(feature, maps)[-1])
+
+    def decoded(self, feature: Tensor, maps: Sequence[Tensor]) -> list[Tensor]:
+        """What each stage gives, coarsest first: (B, ``widths[i]``, *``sizes[i]``)."""
         given = [lateral(found) for lateral, found in zip(self.laterals, maps, strict=True)]
-        decoded = self.whole(feature)[:, :, None, None]
+        decoded, stages = self.whole(feature)[:, :, None, None], []
         for stage, (size, convolve) in enumerate(zip(self.sizes, self.stages, strict=True)):
             if stage:
                 decoded = F.interpolate(decoded, size=size, mode="nearest")
             decoded = convolve(decoded + given[stage] if stage < len(given) else decoded)
-        return self.last(decoded)
+            stages.append(decoded)
+        return stages
 
 
 def stage_sizes(maps: Sequence[Size], size: Size) -> list[Size]:
