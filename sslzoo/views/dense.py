@@ -64,7 +64,7 @@ def dense_resized_crop(
         UsageError: if a sample has no such field.
     """
     wanted = {"flow", *fields} if "visible" in fields else fields
-    missing = sorted(set(wanted) - set.intersection(*(set(sample) for sample in samples)))
+    missing = sorted(set(wanted) - set(samples[0]).intersection(*samples[1:]))
     if missing:
         raise UsageError(f"these samples have no {' and no '.join(missing)}; data that have them: world, world-actions")
     return {name: _field(name, samples, boxes, flip, size, interpolation) for name in fields}
