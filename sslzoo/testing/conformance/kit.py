@@ -11,6 +11,7 @@ from typing import Any
 import timm
 
 from sslzoo.config import UsageError
+from sslzoo.data.pairs import PREFIX, paired_names
 from sslzoo.data.source import NamedDataset
 from sslzoo.data.splits import parse_name
 from sslzoo.encoders import frames_of
@@ -24,10 +25,12 @@ from sslzoo.testing.conformance.jobs import PARTS, examine
 from sslzoo.testing.conformance.outcome import Conformance, check
 from sslzoo.testing.conformance.promises import PROMISES
 from sslzoo.testing.conformance.sources import DatasetSubject
-from sslzoo.testing.conformance.subject import Named, Subject
+from sslzoo.testing.conformance.subject import SAMPLES, Named, Subject
 
 ANY_DATASET = "moving-shapes"
 """Has every modality, and labels."""
+CLIPS = 3
+"""Of a data set that has nothing but clips; no divisor of a batch, so that the same ones do not come at its places."""
 
 
 def check_method(
@@ -153,8 +156,21 @@ def _fields(kind: Any) -> list[str]:
 
 
 def _default_dataset(kind: type[PretextMethod]) -> str:
-    name = kind.defaults.dataset
-    return name if parse_name(name)[0] in datasets.names() else ANY_DATASET
+    wanted = kind.defaults.dataset
+    names = paired_names(wanted) or (wanted,)
+    if any(parse_name(name)[0] not in datasets.names() for name in names):
+        return ANY_DATASET
+    few = [_few(name) for name in names]
+    return few[0] if len(few) == 1 else PREFIX + "+".join(few)
+
+
+def _few(name: str) -> str:
+    """So much of a named data set as is looked at: of clips, which may have to be rendered first, less."""
+    base, split = parse_name(name)
+    info = datasets.load(base).info
+    split = split or info.splits[0]
+    count = SAMPLES if "image" in info.modalities else CLIPS
+    return name if "[" in split else f"{base}[{split}[:{count}]]"
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:
