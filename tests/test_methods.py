@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sslzoo.registry import datasets, evaluations, methods
 from sslzoo.testing import check_dataset, check_evaluation, check_method
+
+
+@pytest.fixture(autouse=True)
+def clips_are_rendered_once(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """For all methods that are checked on ``world``, in whichever process."""
+    session = tmp_path_factory.getbasetemp()
+    session = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
+    rendered = session / "rendered-world"
+    rendered.mkdir(exist_ok=True)
+    Path(os.environ["SSLZOO_CACHE"], "world").symlink_to(rendered, target_is_directory=True)
 
 
 @pytest.mark.parametrize("name", methods.names())

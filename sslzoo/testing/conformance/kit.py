@@ -10,7 +10,7 @@ from typing import Any
 
 import timm
 
-from sslzoo.config import UsageError
+from sslzoo.config import UsageError, cache_folder
 from sslzoo.data.pairs import PREFIX, paired_names
 from sslzoo.data.source import NamedDataset
 from sslzoo.data.splits import parse_name
@@ -25,12 +25,12 @@ from sslzoo.testing.conformance.jobs import PARTS, examine
 from sslzoo.testing.conformance.outcome import Conformance, check
 from sslzoo.testing.conformance.promises import PROMISES
 from sslzoo.testing.conformance.sources import DatasetSubject
-from sslzoo.testing.conformance.subject import SAMPLES, Named, Subject
+from sslzoo.testing.conformance.subject import Named, Subject
 
 ANY_DATASET = "moving-shapes"
 """Has every modality, and labels."""
 CLIPS = 3
-"""Of a data set that has nothing but clips; no divisor of a batch, so that the same ones do not come at its places."""
+"""Of a data set of clips only, again and again; no divisor of a batch, so that others come at the same places."""
 
 
 def check_method(
@@ -45,7 +45,8 @@ def check_method(
 
     Args:
         method: the name of an installed method, or its class, which other processes must be able to import.
-        dataset: what to check it on; by default that of its recipe if it comes with a package, else ``moving-shapes``.
+        dataset: what to check it on; by default that of its recipe if it comes with a package (of clips, its beginning,
+            for they may have to be rendered), else ``moving-shapes``.
         encoder: by default ``test_vit`` if its recipe has a transformer, ``test_r3d`` if it has an encoder of clips,
             else ``test_resnet``.
         only: names of promises; what has nothing to do with them is not run.
@@ -117,7 +118,7 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
     """How each promise that takes a run to check is broken, empty where it is kept."""
     found: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="sslzoo-check-") as folder:
-        apart = {"SSLZOO_CACHE": str(Path(folder, "cache"))}
+        apart = {"SSLZOO_CACHE": str(_cache(Path(folder, "cache"), subject))}
         for number, part in enumerate(PARTS[contract]):
             if not set(part.promises) & set(wanted):
                 continue
@@ -130,6 +131,17 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
             except JobError as error:
                 found[part.promises[0]] = str(error)
     return found
+
+
+def _cache(folder: Path, subject: Named) -> Path:
+    """An empty one, but for what the data set has made already, which may take longer than a check."""
+    folder.mkdir()
+    dataset = getattr(subject, "dataset", ANY_DATASET)
+    for name, _ in map(parse_name, paired_names(dataset) or (dataset,)):
+        made = cache_folder() / name
+        if name in datasets.names() and made.is_dir():
+            Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
+    return folder
 
 
 def _known(kind: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -165,12 +177,9 @@ def _default_dataset(kind: type[PretextMethod]) -> str:
 
 
 def _few(name: str) -> str:
-    """So much of a named data set as is looked at: of clips, which may have to be rendered first, less."""
     base, split = parse_name(name)
-    info = datasets.load(base).info
-    split = split or info.splits[0]
-    count = SAMPLES if "image" in info.modalities else CLIPS
-    return name if "[" in split else f"{base}[{split}[:{count}]]"
+    only_clips = datasets.load(base).info.modalities == ("clip",)
+    return f"{base}[train[:{CLIPS}]]" if only_clips and split is None else name
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:

@@ -1,0 +1,1 @@
+"""Methods that learn from what else is known of a picture: motion, sound, where the camera goes."""
