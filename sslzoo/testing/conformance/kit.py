@@ -178,8 +178,9 @@ def _default_dataset(kind: type[PretextMethod]) -> str:
 
 def _few(name: str) -> str:
     base, split = parse_name(name)
-    only_clips = datasets.load(base).info.modalities == ("clip",)
-    return f"{base}[train[:{CLIPS}]]" if only_clips and split is None else name
+    info = datasets.load(base).info
+    only_clips = info.modalities == ("clip",)
+    return f"{base}[{info.splits[0]}[:{CLIPS}]]" if only_clips and split is None else name
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:
