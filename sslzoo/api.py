@@ -13,6 +13,7 @@ from sslzoo.agreement import TOLERANCE, Agreement
 from sslzoo.card import draw_layers, write_card
 from sslzoo.config import PretrainConfig, UsageError, UserError
 from sslzoo.data.open import open_source, open_stream, split_names
+from sslzoo.data.pairs import Pairs, paired_names
 from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
@@ -54,9 +55,14 @@ def list_methods() -> list[MethodInfo]:
 def open_dataset(name: str, split: str = "", *, image_column: str = "", label_column: str = "") -> Source:
     """A split of a named, local or Hub data set. ``D[split]`` in the name wins over ``split``.
 
+    ``pairs:A+B`` has samples of two data sets side by side, for pretraining.
+
     Raises:
         UsageError: naming what exists, for an unknown data set, split or column.
     """
+    if (names := paired_names(name)) is not None:
+        one, other = (open_dataset(part, image_column=image_column, label_column=label_column) for part in names)
+        return Pairs(one, other)
     base, named_split = parse_name(name)
     wanted = named_split or split
     if base in datasets.names():
@@ -121,6 +127,8 @@ def evaluate(
 
     ``settings`` are fields of the evaluation's own configuration.
     """
+    if paired_names(dataset) is not None:
+        raise UsageError(f"{dataset} is two data sets, which no evaluation takes: name one of them")
     kind = evaluations.load(evaluation)
     unknown = settings.keys() - {field.name for field in fields(kind.Config)}
     if unknown:
@@ -226,6 +234,8 @@ def _refuse_misspelt(name: str) -> None:
 
 
 def _open_stream(name: str, **columns: str) -> Stream:
+    if paired_names(name) is not None:
+        raise UsageError(f"{name} is two data sets, which cannot be streamed: leave out --streaming")
     base, _ = parse_name(name)
     if base in datasets.names():
         raise UsageError(

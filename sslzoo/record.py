@@ -16,6 +16,7 @@ from typing import Any
 from sslzoo import __version__
 from sslzoo.checkpoint import atomic_write
 from sslzoo.config import PretrainConfig, UserError
+from sslzoo.data.pairs import PREFIX, paired_names
 from sslzoo.taxonomy import MethodInfo
 
 FORMAT = 1
@@ -31,6 +32,8 @@ PACKAGES = ("torch", "torchvision", "timm", "accelerate", "datasets", "huggingfa
 
 def public_name(dataset: str) -> str:
     """A data set's name without this machine's folders: ``folder:/home/me/flowers`` becomes ``folder:flowers``."""
+    if (names := paired_names(dataset)) is not None:
+        return PREFIX + "+".join(map(public_name, names))
     prefix, colon, path = dataset.partition(":")
     if colon and prefix == "folder":
         return f"folder:{_base(path)}"

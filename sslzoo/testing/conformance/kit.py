@@ -11,6 +11,7 @@ from typing import Any
 import timm
 
 from sslzoo.config import UsageError, cache_folder
+from sslzoo.data.pairs import PREFIX, paired_names
 from sslzoo.data.source import NamedDataset
 from sslzoo.data.splits import parse_name
 from sslzoo.encoders import frames_of
@@ -24,10 +25,12 @@ from sslzoo.testing.conformance.jobs import PARTS, examine
 from sslzoo.testing.conformance.outcome import Conformance, check
 from sslzoo.testing.conformance.promises import PROMISES
 from sslzoo.testing.conformance.sources import DatasetSubject
-from sslzoo.testing.conformance.subject import SAMPLES, Named, Subject
+from sslzoo.testing.conformance.subject import Named, Subject
 
 ANY_DATASET = "moving-shapes"
 """Has every modality, and labels."""
+CLIPS = 3
+"""Of a data set of clips only, again and again; no divisor of a batch, so that others come at the same places."""
 
 
 def check_method(
@@ -133,10 +136,11 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
 def _cache(folder: Path, subject: Named) -> Path:
     """An empty one, but for what the data set has made already, which may take longer than a check."""
     folder.mkdir()
-    name, _ = parse_name(getattr(subject, "dataset", ANY_DATASET))
-    made = cache_folder() / name
-    if name in datasets.names() and made.is_dir():
-        Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
+    dataset = getattr(subject, "dataset", ANY_DATASET)
+    for name, _ in map(parse_name, paired_names(dataset) or (dataset,)):
+        made = cache_folder() / name
+        if name in datasets.names() and made.is_dir():
+            Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
     return folder
 
 
@@ -164,12 +168,19 @@ def _fields(kind: Any) -> list[str]:
 
 
 def _default_dataset(kind: type[PretextMethod]) -> str:
-    name = kind.defaults.dataset
-    base, split = parse_name(name)
-    if base not in datasets.names():
+    wanted = kind.defaults.dataset
+    names = paired_names(wanted) or (wanted,)
+    if any(parse_name(name)[0] not in datasets.names() for name in names):
         return ANY_DATASET
-    only_clips = datasets.load(base).info.modalities == ("clip",)
-    return f"{base}[train[:{SAMPLES}]]" if only_clips and split is None else name
+    few = [_few(name) for name in names]
+    return few[0] if len(few) == 1 else PREFIX + "+".join(few)
+
+
+def _few(name: str) -> str:
+    base, split = parse_name(name)
+    info = datasets.load(base).info
+    only_clips = info.modalities == ("clip",)
+    return f"{base}[{info.splits[0]}[:{CLIPS}]]" if only_clips and split is None else name
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:

@@ -24,16 +24,16 @@ IMAGE_SIZE, FRAMES, SAMPLES, BATCH, EPOCHS = 64, 8, 24, 8, 2
 
 
 class Few(Source):
-    """The first samples of a data set."""
+    """The first samples of a data set, again and again if it has not so many."""
 
     def __init__(self, source: Source) -> None:
         self.whole, self.name, self.license = source, source.name, source.license
 
     def __len__(self) -> int:
-        return min(SAMPLES, len(self.whole))
+        return SAMPLES
 
     def read(self, index: int) -> Sample:
-        return self.whole.read(index)
+        return self.whole.read(index % len(self.whole))
 
     @property
     def fingerprint(self) -> str:

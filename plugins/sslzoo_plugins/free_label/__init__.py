@@ -1,0 +1,1 @@
+"""Methods whose labels a program gives: a renderer, or one that looks at what moves."""
