@@ -15,7 +15,11 @@ def test_a_method_keeps_every_promise(name: str) -> None:
     check_method(name).raise_for_failures()
 
 
-QUICK: dict[str, dict[str, Any]] = {"finetune": {"epochs": 1, "percent": 20.0}, "svm": {"strengths": (0.1, 1.0)}}
+QUICK: dict[str, dict[str, Any]] = {
+    "action": {"windows": 1, "strengths": (0.1, 1.0)},
+    "finetune": {"epochs": 1, "percent": 20.0},
+    "svm": {"strengths": (0.1, 1.0)},
+}
 """Settings of evaluations that would take minutes."""
 DRAWN = {"detection", "segmentation"}
 """They need masks or boxes; their own tests check them on squares."""

@@ -43,17 +43,38 @@ def test_gradients_are_those_of_single_precision(kernel: int, stride: int, side:
             torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.02 * float(wanted.abs().max()))
 
 
-def test_clips_are_padded_over_time_and_space() -> None:
+@pytest.mark.parametrize(
+    ("kernel", "stride", "shape"),
+    [
+        (3, 1, (2, 3, 3)),  # the last stage of r3d_18
+        (3, 2, (1, 1, 1)),
+        (4, 2, (2, 2, 2)),
+        ((5, 1, 1), 1, (4, 2, 2)),
+        ((1, 3, 3), (1, 2, 2), (4, 1, 1)),
+    ],
+)
+def test_gradients_over_time_are_those_of_single_precision(
+    kernel: int | tuple[int, ...], stride: int | tuple[int, ...], shape: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
-    conv = nn.Conv3d(16, 32, 3, 2, padding=1, bias=False)
-    clips = torch.randn(4, 16, 1, 1, 1).contiguous(memory_format=torch.channels_last_3d)
-    expected = gradients(conv, clips, half=False)
+    padding = [(side - 1 + side % 2) // 2 for side in (kernel if isinstance(kernel, tuple) else [kernel] * 3)]
+    conv = nn.Conv3d(16, 32, kernel, stride, padding, bias=False)  # type: ignore[arg-type]
+    clips = torch.randn(4, 16, *shape).contiguous(memory_format=torch.channels_last_3d)
+    expected = [gradient.clone() for gradient in gradients(copy.deepcopy(conv), clips, half=False)]
     before = conv(clips)
     pad_small_maps(conv)
-    assert torch.equal(conv(clips), before)
-    for _ in range(5):
-        for found, wanted in zip(gradients(conv, clips, half=True), expected, strict=True):
+    torch.testing.assert_close(conv(clips), before)
+    for made in (conv, copy.deepcopy(conv)):
+        for found, wanted in zip(gradients(made, clips, half=True), expected, strict=True):
             torch.testing.assert_close(found, wanted, rtol=0.05, atol=0.02 * float(wanted.abs().max()))
+
+
+def test_larger_maps_over_time_are_left_alone() -> None:
+    conv = nn.Conv3d(2, 2, 3, padding=1)
+    clips = torch.randn(1, 2, 4, 4, 4)
+    before = conv(clips)
+    pad_small_maps(conv)
+    assert torch.equal(conv(clips), before) and list(conv.state_dict()) == ["weight", "bias"]
 
 
 def test_copies_do_the_same_and_nothing_is_saved_of_it() -> None:
