@@ -43,12 +43,14 @@ def color_at(frame: torch.Tensor, x: float, y: float) -> torch.Tensor:
 def test_a_sample_holds_a_picture_a_clip_and_a_sound() -> None:
     samples = [TRAIN.read(index) for index in range(40)]
     for sample in samples:
-        assert sample.keys() == {"image", "clip", "audio"}
+        assert sample.keys() == {"image", "clip", "audio", "sound", "fps"}
         assert isinstance(sample["image"], Image.Image) and sample["image"].mode == "RGB"
         assert all(40 <= side <= 72 for side in sample["image"].size)
         assert sample["clip"].shape == (FRAMES, 3, SIDE, SIDE) and sample["clip"].dtype == torch.uint8
         assert sample["audio"].shape == (1, BANDS, TICKS) and sample["audio"].dtype == torch.float32
         assert sample["audio"].isfinite().all()
+        assert sample["sound"].shape == (sound_length(FRAMES, sample["fps"]),)
+        assert sample["sound"].dtype == torch.float32 and sample["sound"].abs().max() < 1
     assert len({sample["image"].size for sample in samples}) > 30
 
 

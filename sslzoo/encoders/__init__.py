@@ -1,5 +1,6 @@
 """Timm encoders and what is needed to build one again. Importing this makes those of clips known to timm."""
 
+from sslzoo.encoders.sound import create_sound_encoder
 from sslzoo.encoders.spec import (
     EncoderSpec,
     InputSpec,
@@ -17,6 +18,7 @@ __all__ = [
     "EncoderSpec",
     "InputSpec",
     "create_encoder",
+    "create_sound_encoder",
     "feature_dim",
     "frames_of",
     "parse_encoder_args",

@@ -42,7 +42,8 @@ def check_method(
 
     Args:
         method: the name of an installed method, or its class, which other processes must be able to import.
-        dataset: what to check it on; by default that of its recipe if it comes with a package, else ``moving-shapes``.
+        dataset: what to check it on; by default that of its recipe if it comes with a package and has all modalities
+            of the method, else ``moving-shapes``.
         encoder: by default ``test_vit`` if its recipe has a transformer, ``test_r3d`` if it has an encoder of clips,
             else ``test_resnet``.
         only: names of promises; what has nothing to do with them is not run.
@@ -72,7 +73,7 @@ def check_evaluation(
 ) -> Conformance:
     """Hold an evaluation against every promise of its contract, with ``dataset``'s splits ``train`` and ``test``.
 
-    ``encoder`` is by default ``test_r3d`` if it is for clips only, else ``test_resnet``.
+    ``encoder`` is by default ``test_r3d`` if it is for clips only, else ``test_resnet``; of sounds, if it needs one.
 
     Raises:
         UsageError: for an unknown name, data set, encoder, promise or setting.
@@ -154,7 +155,10 @@ def _fields(kind: Any) -> list[str]:
 
 def _default_dataset(kind: type[PretextMethod]) -> str:
     name = kind.defaults.dataset
-    return name if parse_name(name)[0] in datasets.names() else ANY_DATASET
+    base = parse_name(name)[0]
+    if base not in datasets.names() or not set(kind.info.modalities) <= set(datasets.load(base).info.modalities):
+        return ANY_DATASET
+    return name
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:

@@ -1,0 +1,30 @@
+"""Encoders of sounds: timm encoders of one channel, whose images are log-mel spectrograms (B, 1, bands, ticks).
+
+Low bands come first, and a tick is a hundredth of a second, as ``views/spectrograms.py`` makes them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from sslzoo.encoders.spec import EncoderSpec, InputSpec, has_fixed_input_size
+
+BANDS, TICKS = 64, 100
+"""Of a second of sound there is one tick more, as the first and the last are at its ends."""
+MEAN, STD = -1.5, 1.7
+"""Of the logarithms, over all of ``world``: for other sounds they are good enough, as they are for loud and soft."""
+
+
+def create_sound_encoder(architecture: str, seconds: float = 1.0) -> nn.Module:
+    """An untrained timm encoder of sounds that are ``seconds`` long: log-mel (B, 1, 64, T) in, features (B, D) out.
+
+    Raises:
+        UsageError: for an unknown architecture, or one that does not take such an image.
+    """
+    size = (1, BANDS, 1 + round(TICKS * seconds))
+    model_args: dict[str, Any] = {"in_chans": 1}
+    if has_fixed_input_size(architecture):
+        model_args["img_size"] = list(size[1:])
+    return EncoderSpec(architecture, InputSpec(size=size, mean=(MEAN,), std=(STD,)), model_args).build()
