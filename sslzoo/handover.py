@@ -18,7 +18,6 @@ from sslzoo.hub.weights import load_strictly, read_weights
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.record import write_record
 
-
 SOUND_ENCODER = "sound_encoder"
 """Folder of a run that holds its encoder of sounds, if it has one."""
 

@@ -23,6 +23,8 @@ from sslzoo.datasets.moving_shapes import (
     MovingShapes,
     Scene,
 )
+from sslzoo.views.clips import sound_length
+from sslzoo.views.spectrograms import log_mel
 
 TRAIN = MovingShapes().open("train")
 FILLED = [index for index in range(180) if KINDS[index % 6] != "ring"]
@@ -139,6 +141,15 @@ def test_the_pitch_follows_the_height() -> None:
         height = -scene(index).y[TRAIL:].repeat(TICKS // FRAMES)
         assert np.corrcoef(pitch, height)[0, 1] > 0.9
         assert pitch.max() - pitch.min() >= 2
+
+
+def test_the_sound_is_the_tone_that_its_picture_shows() -> None:
+    for index in range(0, 60, 6):
+        sample = TRAIN.read(index)
+        band = log_mel(sample["sound"][None], bands=200)[0, 0].argmax(0).float()
+        pitch = sample["audio"][0].argmax(0).float()
+        moments = torch.linspace(0, len(band) - 1, TICKS).long()
+        assert np.corrcoef(band[moments].numpy(), pitch.numpy())[0, 1] > 0.9
 
 
 def test_the_overtones_are_those_of_the_kind() -> None:

@@ -1,6 +1,6 @@
 """Timm encoders and what is needed to build one again. Importing this makes those of clips known to timm."""
 
-from sslzoo.encoders.sound import create_sound_encoder
+from sslzoo.encoders.sound import create_sound_encoder, sound_spec
 from sslzoo.encoders.spec import (
     EncoderSpec,
     InputSpec,
@@ -22,6 +22,7 @@ __all__ = [
     "feature_dim",
     "frames_of",
     "parse_encoder_args",
+    "sound_spec",
     "spec_of",
     "spec_to_json",
     "takes_clips",

@@ -17,14 +17,19 @@ MEAN, STD = -1.5, 1.7
 """Of the logarithms, over all of ``world``: for other sounds they are good enough, as they are for loud and soft."""
 
 
+def sound_spec(seconds: float = 1.0) -> InputSpec:
+    """The spectrogram of a sound that is ``seconds`` long, as an image of one channel."""
+    return InputSpec(size=(1, BANDS, 1 + round(TICKS * seconds)), mean=(MEAN,), std=(STD,))
+
+
 def create_sound_encoder(architecture: str, seconds: float = 1.0) -> nn.Module:
     """An untrained timm encoder of sounds that are ``seconds`` long: log-mel (B, 1, 64, T) in, features (B, D) out.
 
     Raises:
         UsageError: for an unknown architecture, or one that does not take such an image.
     """
-    size = (1, BANDS, 1 + round(TICKS * seconds))
+    spec = sound_spec(seconds)
     model_args: dict[str, Any] = {"in_chans": 1}
     if has_fixed_input_size(architecture):
-        model_args["img_size"] = list(size[1:])
-    return EncoderSpec(architecture, InputSpec(size=size, mean=(MEAN,), std=(STD,)), model_args).build()
+        model_args["img_size"] = list(spec.size[1:])
+    return EncoderSpec(architecture, spec, model_args).build()

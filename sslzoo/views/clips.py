@@ -73,7 +73,7 @@ class ClipSampling:
     short_side: int = 0
     """Largest height or width, whichever is less, to decode at; 0 decodes as it is. Clips are never enlarged."""
     sound: bool = False
-    """Whether the sound of a video file is decoded too, where it has any."""
+    """Whether the sound is wanted too: of a video file it is decoded, and one that has none counts as unreadable."""
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1 or self.rate < 0 or self.short_side < 0:

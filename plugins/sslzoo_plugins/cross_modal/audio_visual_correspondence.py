@@ -23,18 +23,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sslzoo.config import SMALL, PretrainConfig, UsageError
-from sslzoo.encoders import InputSpec, create_sound_encoder, feature_dim, spec_of, takes_clips
+from sslzoo.encoders import InputSpec, create_sound_encoder, feature_dim, sound_spec, spec_of
 from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.decoders import encode_maps, map_shapes
-from sslzoo.nn.derangement import others
-from sslzoo.nn.gather import gather, own_part
+from sslzoo.nn.derangement import of_others
 from sslzoo.views import draw_for
 from sslzoo.views.clips import ClipSampling, padded
 from sslzoo.views.color import color_jitter, denormalize, normalize, to_float
 from sslzoo.views.crop import image_sizes, resized_crop
 from sslzoo.views.keyed import Draw
 from sslzoo.views.patches import random_squares
-from sslzoo.views.spectrograms import SOUND_RATE, as_pictures, spectrogram
+from sslzoo.views.spectrograms import as_pictures, length_heard, spectrogram
 
 RATE = 8
 """Frames per second that one is chosen from."""
@@ -59,12 +58,11 @@ class AudioVisualCorrespondenceConfig:
 
 
 class FrameAndSound(Views):
-    """A frame ``image`` (B, C, H, W) of each clip, and the ``sound`` (B, N) around it."""
+    """One view, a frame (B, C, H, W) of each clip, and the ``sound`` around it, log-mel (B, 1, F, T)."""
 
     def __init__(self, config: AudioVisualCorrespondenceConfig, spec: InputSpec) -> None:
         _check(spec)
-        self.config, self.spec = config, spec
-        self.length = round(config.seconds * SOUND_RATE)
+        self.config, self.spec, self.hears = config, spec, sound_spec(config.seconds)
         frames = max(1, round(config.seconds * RATE))
         self.sampling = ClipSampling(frames, rate=RATE, short_side=round(spec.size[1] / MARGIN), sound=True)
 
@@ -75,7 +73,7 @@ class FrameAndSound(Views):
         boxes = random_squares(image_sizes(frames), draw.at("crop"), (MARGIN, MARGIN))
         return {
             "image": resized_crop(frames, boxes, draw.bernoulli("mirror", 0.5), self.spec.size[1:]),
-            "sound": torch.stack([padded(sample["sound"], self.length) for sample in samples]),
+            "sound": torch.stack([padded(sample["sound"], length_heard(self.hears)) for sample in samples]),
         }
 
     def augment(self, batch: Batch) -> Batch:
@@ -83,7 +81,8 @@ class FrameAndSound(Views):
         colors = {"brightness": config.brightness, "saturation": config.saturation}
         image = color_jitter(to_float(batch.pop("image")), draw, **colors, inplace=True)
         batch["views"] = [normalize(image, self.spec.mean, self.spec.std, inplace=True)]
-        batch["sound"] = batch["sound"] * draw.uniform("loudness", 1 - config.loudness, 1 + config.loudness)[:, None]
+        gain = draw.uniform("loudness", 1 - config.loudness, 1 + config.loudness)[:, None]
+        batch["sound"] = spectrogram(batch["sound"] * gain, self.hears)
         return batch
 
 
@@ -137,22 +136,17 @@ class AudioVisualCorrespondence(PretextMethod):
     def trained_sound_encoder(self) -> nn.Module:
         return self.sound_encoder
 
-    def hear(self, sound: Tensor) -> Tensor:
-        """(B, D) features of sounds (B, N)."""
-        return self.sound_encoder(spectrogram(sound, spec_of(self.sound_encoder).input))
-
     def logits(self, seen: Tensor, heard: Tensor) -> Tensor:
         """(B, 2): of other videos, of the same moment."""
         return self.head(torch.cat([seen, heard], dim=1))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        seen, heard = self.encoder(batch["views"][0]), self.hear(batch["sound"])
-        if self.training:
-            wrong = own_part(gather(heard)[others(gather(batch["key"]))])
-        else:
-            wrong = heard[others(batch["key"])]
-        logits = self.logits(torch.cat([seen, seen]), torch.cat([heard, wrong]))
-        target = torch.arange(2, device=logits.device).flip(0).repeat_interleave(len(seen))
+        seen, heard = self.encoder(batch["views"][0]), self.sound_encoder(batch["sound"])
+        if self.training or len(seen) > 1:
+            wrong = of_others(heard, batch["key"], gathered=self.training)
+            seen, heard = torch.cat([seen, seen]), torch.cat([heard, wrong])
+        logits = self.logits(seen, heard)
+        target = (torch.arange(len(logits), device=logits.device) < len(batch["key"])).long()
         accuracy = (logits.argmax(1) == target).float().mean()
         return {"loss": F.cross_entropy(logits, target), "accuracy": accuracy}
 
@@ -162,9 +156,9 @@ class AudioVisualCorrespondence(PretextMethod):
         There are maps of encoders only whose feature is a mean over the places of the last one.
         """
         spec, hears = spec_of(self.encoder).input, spec_of(self.sound_encoder).input
-        image, heard = batch["views"][0], self.hear(batch["sound"])
+        image, heard = batch["views"][0], self.sound_encoder(batch["sound"])
         shown = denormalize(image.clone(), spec.mean, spec.std)
-        pictures = {"frame": shown, "its sound": as_pictures(spectrogram(batch["sound"], hears), hears)}
+        pictures = {"frame": shown, "its sound": as_pictures(batch["sound"], hears)}
         shape = map_shapes(self.encoder)[0]
         if shape.channels == self.feature_dim and min(shape.size) > 1:
             places = encode_maps(self.encoder, image, [shape])[1][0].flatten(2).transpose(1, 2)  # (B, h * w, D)
