@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 HUB_TESTS = $(sort $(wildcard tests/test_hub*.py tests/test_loopback*.py tests/test_card*.py tests/test_data_hub.py))
 
-.PHONY: demo test test-slow test-hub-matrix lint types check zoo clean
+.PHONY: demo test test-slow test-hub-matrix lint types check zoo bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed            ## the main job on embedded data, without network
@@ -33,8 +33,15 @@ check: lint types test           ## what CI runs
 zoo: .venv/installed             ## every method at one small budget: benchmarks/zoo.md
 	$(BIN)/python benchmarks/zoo.py
 
+# One after the other, as each wants the machine for itself: an hour.
+BENCHMARKS := startup hub evaluations views training memory scaling
+
+bench: .venv-rivals/installed    ## all costs beside other libraries: benchmarks/README.md
+	set -e; for name in $(BENCHMARKS); do .venv-rivals/bin/python benchmarks/$$name.py; done
+	.venv-rivals/bin/python benchmarks/report.py
+
 clean:
-	rm -rf .venv .venv-hub* .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-hub* .venv-rivals .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

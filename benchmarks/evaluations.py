@@ -13,7 +13,6 @@ scores.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -21,16 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 import torch
 import tyro
-from side_by_side import line, measure
+from budgets import EVALUATIONS, verdict
+from side_by_side import line, measure, write
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
 from torch import Tensor
 
-from sslzoo import __version__
 from sslzoo.api import open_dataset
 from sslzoo.encoders import create_encoder
 from sslzoo.evaluations.holdout import holdout
@@ -39,8 +37,6 @@ from sslzoo.evaluations.labelled import balanced_accuracy
 from sslzoo.evaluations.linear import LinearConfig, choose
 from sslzoo.features import cached_features
 
-BUDGET = 3
-"""Times as fast as scikit-learn."""
 KNN = KNNConfig()
 STRENGTHS = sorted(LinearConfig().strengths)
 CLUSTERED = {"50,000 x 128": (50_000, 2_000, 128), "50,000 x 512": (50_000, 2_000, 512)}
@@ -82,10 +78,8 @@ def main() -> None:
         compare(results, f"linear by default, {architecture}", our_probe, their_usual_probe, layers, arguments.turns)
     for name, size in CLUSTERED.items():
         compare(results, f"k-NN, {name}", our_knn, their_knn, [clusters(*size)], arguments.turns)
-    versions = {"sslzoo": __version__, "torch": torch.__version__, "scikit-learn": sklearn.__version__}
-    about = {"turns": arguments.turns, "threads": torch.get_num_threads(), "versions": versions}
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+    threads = torch.get_num_threads()
+    write(arguments.out, arguments.turns, ("timm", "scikit-learn"), results, threads=threads)
 
 
 def compare(
@@ -101,8 +95,8 @@ def compare(
     scores = {side: [round(rows.score(run(rows)), 4) for rows in layers] for side, run in sides.items()}
     result = measure(lambda: {side: partial(on_all, run, layers) for side, run in sides.items()}, turns)
     results[name] = {**result, "scores": scores, "features": [list(rows.train.shape) for rows in layers]}
-    times = result["wall"]["ratio"]
-    print(line(name, result), f"| budget {BUDGET}: {'met' if times >= BUDGET else 'missed'} | {scores}", flush=True)
+    judged = verdict(result["wall"]["ratio"], EVALUATIONS)
+    print(line(name, result), f"| budget {EVALUATIONS}: {judged} | {scores}", flush=True)
 
 
 def on_all(run: Callable[[Rows], Any], layers: list[Rows]) -> None:

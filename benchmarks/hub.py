@@ -9,7 +9,6 @@ the rest is, and ``hub.json`` keeps all of it.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -26,10 +25,10 @@ from typing import Any
 import timm
 import torch
 import tyro
+from budgets import HUB, verdict
 from huggingface_hub import HfApi, constants
-from side_by_side import Side, line, measure
+from side_by_side import Side, line, measure, write
 
-from sslzoo import __version__
 from sslzoo.encoders import create_encoder
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.known import CLOCK_TICK
@@ -39,8 +38,6 @@ from sslzoo.hub.pull import pull
 from sslzoo.hub.push import push
 from sslzoo.testing.loopback import LoopbackHub
 
-BUDGET = 1.15
-"""For save, push and pull."""
 PROVENANCE = {"method": "benchmark", "dataset": "none"}
 
 
@@ -68,10 +65,8 @@ def main() -> None:
             for operation in arguments.operations:
                 results[f"{operation} {architecture}"] = measure(getattr(bench, operation), arguments.turns)
                 print(row(f"{operation} {architecture}", results[f"{operation} {architecture}"]), flush=True)
-    versions = {"sslzoo": __version__, "torch": torch.__version__, "timm": timm.__version__}
-    about = {"turns": arguments.turns, "threads": torch.get_num_threads(), "versions": versions}
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+    threads = torch.get_num_threads()
+    write(arguments.out, arguments.turns, ("timm", "huggingface_hub"), results, threads=threads)
 
 
 class Bench:
@@ -166,7 +161,7 @@ class Bench:
 
 
 def row(name: str, result: dict[str, Any]) -> str:
-    judged = "" if "load" in name else f" | budget {BUDGET}: {'met' if result['wall']['ratio'] <= BUDGET else 'missed'}"
+    judged = "" if "load" in name else f" | budget {HUB}: {verdict(result['wall']['ratio'], HUB, at_most=True)}"
     return line(name, result) + judged
 
 

@@ -6,12 +6,19 @@ follow each other, as on a busy machine both of a pair suffer alike.
 
 from __future__ import annotations
 
+import json
+import os
+import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
 
 Side = Callable[[], Any]
+T = TypeVar("T")
 
 
 def measure(prepare: Callable[[], Mapping[str, Side]], turns: int) -> dict[str, Any]:
@@ -24,21 +31,38 @@ def measure(prepare: Callable[[], Mapping[str, Side]], turns: int) -> dict[str, 
     for turn in range(turns + 1):
         sides = prepare()
         clocks = clocks or {name: [] for name in sides}
-        for name in list(sides)[:: 1 if turn % 2 else -1]:
+        for name in in_turn(list(sides), turn):
             began, worked = time.perf_counter(), time.process_time()
             sides[name]()
             clocks[name].append((time.perf_counter() - began, time.process_time() - worked))
     return {kind: _summary(clocks, index) for index, kind in enumerate(("wall", "processor"))}
 
 
+def in_turn(sides: Sequence[T], turn: int) -> Iterator[T]:
+    """All of them, from the other end at every other turn."""
+    yield from sides[:: 1 if turn % 2 else -1]
+
+
+def compared(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+    """The ratio of the two sides' figures of the same turns: median and quartiles.
+
+    The quartiles of two or three turns are their extremes.
+    """
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 3 else _extremes(ratios)
+    return {"ratio": round(middle, 3), "quartiles": [round(low, 3), round(high, 3)]}
+
+
+def _extremes(values: list[float]) -> tuple[float, float, float]:
+    return min(values), statistics.median(values), max(values)
+
+
 def _summary(clocks: dict[str, list[tuple[float, float]]], index: int) -> dict[str, Any]:
     (first, ours), (second, theirs) = ((name, [clock[index] for clock in found[1:]]) for name, found in clocks.items())
-    low, middle, high = statistics.quantiles([a / b for a, b in zip(ours, theirs, strict=True)], n=4)
     return {
         first: round(statistics.median(ours), 4),
         second: round(statistics.median(theirs), 4),
-        "ratio": round(middle, 3),
-        "quartiles": [round(low, 3), round(high, 3)],
+        **compared(ours, theirs),
         "ratio_of_fastest": round(min(ours) / min(theirs), 3),
     }
 
@@ -46,7 +70,8 @@ def _summary(clocks: dict[str, list[tuple[float, float]]], index: int) -> dict[s
 def line(name: str, result: dict[str, Any]) -> str:
     """A result in one line."""
     cells = [f"{name:24}"]
-    for kind, found in result.items():
+    for kind in ("wall", "processor"):
+        found = result[kind]
         first, second, *_ = found
         low, high = found["quartiles"]
         cells.append(
@@ -54,3 +79,32 @@ def line(name: str, result: dict[str, Any]) -> str:
             f"({low:.2f} to {high:.2f}, fastest {found['ratio_of_fastest']:.2f})"
         )
     return " | ".join(cells)
+
+
+def write(out: Path | None, turns: int, packages: Sequence[str], results: dict[str, Any], **about: Any) -> None:
+    """Results, and with what they were measured: day, processor, versions of sslzoo, torch and other ``packages``."""
+    if out is None:
+        return
+    found = {
+        "turns": turns,
+        "date": datetime.now(UTC).date().isoformat(),
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+        **about,
+        "versions": {"python": platform.python_version(), **dict(_versions("sslzoo", "torch", *packages))},
+    }
+    out.write_text(json.dumps({"about": found, "results": results}, indent=1) + "\n")
+
+
+def _versions(*packages: str) -> Iterator[tuple[str, str]]:
+    for package in packages:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

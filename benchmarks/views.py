@@ -12,27 +12,27 @@ references: a PIL picture to a tensor, then everything on tensors. ``views.json`
 from __future__ import annotations
 
 import io
-import json
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightly
-import numpy as np
+os.environ["THP_MEM_ALLOC_ENABLE"] = "1"  # as the sslzoo command sets it, for all sides; torch reads it once
+
 import torch
-import torchvision
 import tyro
+from budgets import VIEWS, verdict
 from lightly.transforms import SimCLRTransform
+from photographs import photographs
 from PIL import Image
-from side_by_side import line, measure
-from sklearn.datasets import load_sample_images
+from side_by_side import line, measure, write
 from torchvision.transforms import v2
 
-from sslzoo import __version__
 from sslzoo.data.images import decode_image, with_channels
 from sslzoo.encoders import InputSpec
+from sslzoo.views.crop import as_pixels
 from sslzoo.views.two_views import SIMCLR_TABLE, TwoViews
 
 BATCH = 64
@@ -43,8 +43,6 @@ FORMATS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 90, "subsampling": 2},
     "WebP": {"quality": 90, "method": 0},
 }
-BUDGETS = {32: 8, 64: 4, 224: 3}
-"""Times as many samples as lightly, decoding excluded."""
 
 
 @dataclass(frozen=True)
@@ -79,23 +77,20 @@ def main() -> None:
                 speeds = {side: round(BATCH / timed["processor"][side]) for side in pair}
                 results[name] = timed | {"samples_per_second": speeds}
                 print(line(name, timed), f"| {speeds}", judged(size, form, rival, timed), flush=True)
-    versions = {"sslzoo": __version__, "torch": torch.__version__, "torchvision": torchvision.__version__}
-    about = {"turns": arguments.turns, "batch": BATCH, "versions": versions | {"lightly": lightly.__version__}}
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+    write(arguments.out, arguments.turns, ("torchvision", "lightly"), results, batch=BATCH, threads=1)
 
 
 def judged(size: int, form: str, rival: str, result: dict[str, Any]) -> str:
     if form != "decoded" or rival != "lightly":
         return ""
-    return f"| budget {BUDGETS[size]}: {'met' if result['processor']['ratio'] >= BUDGETS[size] else 'missed'}"
+    return f"| budget {VIEWS[size]}: {verdict(result['processor']['ratio'], VIEWS[size])}"
 
 
 def our_views(views: TwoViews, given: list[Any]) -> list[torch.Tensor]:
+    """As in training, where a picture is made a tensor once for both views: that is part of our work."""
     pictures = [decode_image(one, "photograph") if isinstance(one, bytes) else one for one in given]
-    return views(
-        [{"image": with_channels(picture, 3), "index": i, "key": 7919 * i} for i, picture in enumerate(pictures)]
-    )["views"]
+    images = [as_pixels(with_channels(picture, 3)) for picture in pictures]
+    return views([{"image": image, "index": i, "key": 7919 * i} for i, image in enumerate(images)])["views"]
 
 
 def their_views(transform: Callable[[Image.Image], Any], given: list[Any]) -> list[torch.Tensor]:
@@ -120,18 +115,6 @@ def torchvision_transform(size: int) -> Callable[[Image.Image], Any]:
         ]
     )
     return lambda picture: (one(picture), one(picture))
-
-
-def photographs(side: int, number: int) -> Iterator[Image.Image]:
-    """Square pieces of two photographs, each of half to all of their height, at ``side`` pixels."""
-    generator = np.random.default_rng(0)
-    whole = [Image.fromarray(array) for array in load_sample_images().images]
-    for place in range(number):
-        picture = whole[place % len(whole)]
-        width, height = picture.size
-        edge = int(generator.uniform(0.5, 1) * height)
-        left, top = (int(generator.uniform(0, room - edge)) for room in (width, height))
-        yield picture.resize((side, side), Image.Resampling.LANCZOS, (left, top, left + edge, top + edge))
 
 
 def encoded(picture: Image.Image, form: str) -> bytes:

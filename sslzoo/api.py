@@ -130,7 +130,7 @@ def evaluate(
     encoder = load_encoder(Path(model, SOUND_ENCODER) if hears else model)
     if kind.info.needs == "method":
         encoder = load_method(evaluation, Path(model), encoder)
-    test = open_dataset(dataset, test_split or _test_split(dataset), **columns)
+    test = open_dataset(dataset, test_split or _test_split(dataset, train_split), **columns)
     train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
         kind(kind.Config(**settings)), encoder, train, test, model=public_name(str(model)), baseline=baseline
@@ -235,11 +235,11 @@ def _open_stream(name: str, **columns: str) -> Stream:
     return open_stream(name, **columns)
 
 
-def _test_split(name: str) -> str:
+def _test_split(name: str, train: str) -> str:
     """Where to score if nothing is said: the split called test, or else validation."""
     base, _ = parse_name(name)
     named = base in datasets.names()
-    return default_test_split(datasets.load(base).info.splits if named else split_names(base), base)
+    return default_test_split(datasets.load(base).info.splits if named else split_names(base), base, train)
 
 
 def push(

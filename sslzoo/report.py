@@ -103,6 +103,11 @@ def evaluate(
         )
     start = time.monotonic()
     spec = _checked_spec(encoder.encoder if isinstance(encoder, PretextMethod) else encoder)
+    if spec.input.frames and "clip" not in evaluation.info.modalities:
+        raise UsageError(
+            f"{evaluation.info.name} is for encoders of images, and {spec.architecture} takes clips; "
+            "for these there are action, knn, linear, svm, finetune, retrieval, neighbours and projection"
+        )
     results = {"trained": _run(evaluation, encoder, train, test)}
     result = results["trained"]
     untrained = None

@@ -21,6 +21,7 @@ from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.order import KeyedOrder
 from sslzoo.data.samples import StreamedSamples
 from sslzoo.data.source import Source
+from sslzoo.data.splits import default_test_split
 from sslzoo.data.tally import UnreadableTally
 from sslzoo.datasets.moving_shapes import MovingShapes
 from sslzoo.encoders import InputSpec, create_encoder
@@ -102,6 +103,10 @@ def test_ucf101_has_its_three_official_splits(tmp_path: Path) -> None:
     assert (train.name, which(train), train.labels().tolist()) == ("folder:UCF101[train]", [0, 2], [0, 1])
     assert train.class_names == ("Archery", "Punch")
     assert which(open_source(f"folder:{root}[test]")) == [1]
+    assert [default_test_split(split_names(f"folder:{root}"), "D", train) for train in ("train", "train3[:9]")] == [
+        "test",
+        "test3",
+    ]
     test = open_source(f"folder:{root}[test3]")
     assert (which(test), test.labels().tolist()) == ([2], [1])
 
@@ -232,7 +237,10 @@ def test_sound_is_decoded_if_it_is_asked_for(tmp_path: Path) -> None:
 
     write_video(tmp_path / "a.mp4", 60, sound="aac")
     source = open_source(f"folder:{tmp_path}")
-    for sampling, length in ((ClipSampling(5, 4, sound=True), 0.8), (ClipSampling(8, rate=10, sound=True), 0.8)):
+    for sampling, length in (
+        (ClipSampling(5, 4, fields=("sound",)), 0.8),
+        (ClipSampling(8, rate=10, fields=("sound",)), 0.8),
+    ):
         order = KeyedOrder(1, 1)
         views = Sounds(sampling)
         (batch,) = train_loader(source, views, channels=3, sampler=order, workers=0, augment_in_workers=True)

@@ -140,6 +140,13 @@ def test_after_the_sound_track_there_is_silence_and_without_one_nothing(tmp_path
     assert video(write_video(tmp_path / "b.mp4", 5)).sound(0, 5) is None
 
 
+@pytest.mark.parametrize("file", ["a.mp4", "a.mkv"])
+def test_a_sound_track_that_goes_on_does_not_make_the_video_longer(tmp_path: Path, file: str) -> None:
+    read = video(write_video(tmp_path / file, 25, sound="aac", seconds=4))
+    assert read.num_frames == 25
+    assert numbers(read.frames(torch.tensor([24]))) == [24]
+
+
 # What cannot be read
 
 

@@ -13,7 +13,7 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder
 from sslzoo.evaluation import Result
 from sslzoo.evaluations import classifier, finetune
-from sslzoo.evaluations.classifier import Classifier, Diverged, Part, Recipe, fit
+from sslzoo.evaluations.classifier import Classifier, Diverged, Look, Part, Recipe, fit
 from sslzoo.evaluations.finetune import Finetune, FinetuneConfig
 from sslzoo.evaluations.holdout import labelled_share
 from sslzoo.testing import check_evaluation
@@ -83,9 +83,11 @@ def seen_by(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Part, Tensor, Recipe]
     """What ``fit`` is called with."""
     calls: list[tuple[Part, Tensor, Recipe]] = []
 
-    def spy(encoder: nn.Module, source: Part, targets: Tensor, classes: int, recipe: Recipe) -> Classifier:
+    def spy(
+        encoder: nn.Module, source: Part, targets: Tensor, classes: int, recipe: Recipe, look: Look | None = None
+    ) -> Classifier:
         calls.append((source, targets, recipe))
-        return fit(encoder, source, targets, classes, recipe)
+        return fit(encoder, source, targets, classes, recipe, look)
 
     monkeypatch.setattr(finetune, "fit", spy)
     return calls

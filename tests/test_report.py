@@ -19,6 +19,7 @@ from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.linear import Linear, LinearConfig
+from sslzoo.evaluations.segmentation import Segmentation, SegmentationConfig
 from sslzoo.report import Report, evaluate, render, save_figures, save_report
 
 TRAIN, TEST = TinySource(60), TinySource(30, "tiny[test]", seed=1)
@@ -155,6 +156,12 @@ def test_images_too_small_for_the_encoder_are_an_error_that_says_so() -> None:
     with pytest.raises(UserError, match=message):
         evaluate(KNN(KNNConfig(k=5)), encoder, TRAIN, TEST, model="m")
     assert encoder.training
+
+
+def test_an_encoder_of_clips_is_refused_by_what_is_for_images() -> None:
+    encoder = create_encoder("test_r3d", image_size=32, frames=4, seed=1)
+    with pytest.raises(UsageError, match="segmentation is for encoders of images, and test_r3d takes clips; .* action"):
+        evaluate(Segmentation(SegmentationConfig()), encoder, TRAIN, TEST, model="m")
 
 
 def test_other_channels_and_architecture_arguments_have_a_baseline_too() -> None:

@@ -69,7 +69,7 @@ def test_the_first_reading_renders_what_a_source_has_and_no_more() -> None:
     source = WorldActions().open("train[1:3]+test[:1]")
     folder = Shard("world-actions", 1, "train", 0).path.parent
     assert not folder.exists()
-    sample = source.read(0)
+    sample = dict(source.read(0))
     assert sorted(path.name for path in folder.glob("*.*")) == ["test-0000.arrow", "train-0000.arrow"]
     assert sample.pop("fps") == 15.0
     assert torch.equal(sample["clip"], torch.from_numpy(actions.clip("train", 1)["clip"]))

@@ -45,10 +45,11 @@ def write_video(
     b_frames: int = 2,
     milliseconds: Sequence[int] = (),
     sound: str = "",
+    seconds: float = 0.0,
 ) -> Path | IO[bytes]:
     """A video of ``count`` frames that spell the numbers from ``first`` on, each at its ``milliseconds`` if given.
 
-    ``sound`` is the codec of a sound track with a tone.
+    ``sound`` is the codec of a sound track with a tone, which is as long as the frames, or ``seconds``.
     """
     if isinstance(place, Path):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def write_video(
             file.mux(stream.encode(picture))
         file.mux(stream.encode(None))
         if audio is not None:
-            for part in _tone(audio, count / fps):
+            for part in _tone(audio, seconds or count / fps):
                 file.mux(audio.encode(part))
             file.mux(audio.encode(None))
     return place

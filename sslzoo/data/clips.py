@@ -10,7 +10,7 @@ from torch import Tensor
 from sslzoo.config import UserError
 from sslzoo.data.source import Unreadable
 from sslzoo.views import Sample
-from sslzoo.views.clips import ClipSampling, Window, cut, window_for
+from sslzoo.views.clips import BESIDES_FRAMES, ClipSampling, Window, cut, window_for
 
 _GREY = (19595, 38470, 7471)
 """Of red, green and blue in 65536: as Pillow makes grey pictures."""
@@ -67,7 +67,9 @@ def sampled(sample: Sample, sampling: ClipSampling | None, key: int) -> Sample:
         sampling = sampling or ClipSampling()
         return {**sample, **_decoded(clip, window_for(sampling, key, clip.num_frames, clip.fps), sampling)}
     if sampling is None:
-        return sample
+        return {**sample}
+    wanted = (name for name in sample if name not in BESIDES_FRAMES or name in sampling.fields)
+    sample = {name: sample[name] for name in wanted}
     return cut(sample, window_for(sampling, key, len(clip), sample.get("fps", 0.0)))
 
 
@@ -75,7 +77,7 @@ def _decoded(clip: LazyClip, window: Window, sampling: ClipSampling) -> Sample:
     found: Sample = {"clip": clip.frames(window.index, sampling.short_side)}
     if clip.fps:
         found["fps"] = clip.fps / window.step
-    if sampling.sound:
+    if "sound" in sampling.fields:
         first = int(window.index[0])
         found["sound"] = clip.heard(first, first + len(window.index) * window.step)
     return found

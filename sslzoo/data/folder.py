@@ -59,18 +59,22 @@ class Folder:
         except UnicodeEncodeError as error:
             raise UserError(f"folder {path} has file names that are not UTF-8: rename them") from error
         if not files:
-            raise UsageError(f"folder {path} holds no images: no file has an ending such as .jpg, .png or .webp")
-        videos = [file for file in files if os.path.splitext(file)[1].lower() in VIDEO_EXTENSIONS]
+            raise UsageError(
+                f"folder {path} holds no images or videos: no file has an ending such as .jpg, .png or .mp4"
+            )
+        kind: Kind = "images"
+        videos = [file for file in files if _is_video(file)]
         if frames:
-            files = sorted({os.path.dirname(file) for file in files} - {""})
+            kind, files = "frames", sorted({os.path.dirname(file) for file in files} - {""})
             if not files:
                 raise UsageError(f"folder {path} holds pictures, not folders of frames: write folder:{path}")
+        elif 2 * len(videos) > len(files):
+            kind, files = "videos", videos
         elif videos:
-            files = videos if 2 * len(videos) > len(files) else [file for file in files if file not in set(videos)]
+            files = [file for file in files if not _is_video(file)]
         tops = _tops(files)
         named = [top for top in tops if top in PRETRAINING + TESTING]
         is_split = len(named) >= 2 or (len(named) == 1 and len(tops) == 1)
-        kind: Kind = "frames" if frames else "videos" if files[0] in videos else "images"
         return cls(root, _by_top(files) if is_split else {_WHOLE: files}, is_split, kind)
 
     @property
@@ -122,6 +126,10 @@ def _files(directory: str, endings: frozenset[str]) -> Iterator[str]:
                 yield from _files(entry.path, endings)
         elif os.path.splitext(entry.name)[1].lower() in endings:
             yield entry.path
+
+
+def _is_video(file: str) -> bool:
+    return os.path.splitext(file)[1].lower() in VIDEO_EXTENSIONS
 
 
 def _lies_in(directory: str, other: str) -> bool:

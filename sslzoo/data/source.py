@@ -49,7 +49,7 @@ class Source(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Sample:
-        """The decoded sample at ``index``, without its human label.
+        """The decoded sample at ``index``, without its human label. Its ``clip`` may be a ``data.clips.LazyClip``.
 
         Raises:
             Unreadable: if it cannot be decoded.

@@ -53,13 +53,16 @@ def default_split(names: Sequence[str], name: str) -> str:
     raise UsageError(f"{name} has the splits {', '.join(names)}: choose one as {name}[{names[0]}]")
 
 
-def default_test_split(names: Sequence[str], name: str) -> str:
+def default_test_split(names: Sequence[str], name: str, train: str = "") -> str:
     """What to test on if nothing is said: test, else validation (in its usual spellings).
+
+    It is test2 if ``train`` is train2, for these are lists of one way to split all samples (UCF101, HMDB51).
 
     Raises:
         UsageError: if there is neither.
     """
-    for split in TESTING:
+    official = {"train2": "test2", "train3": "test3"}.get(train.split("[")[0], "")
+    for split in (official, *TESTING):
         if split in names:
             return split
     raise UsageError(f"{name} has no test split, only {', '.join(names)}: name the split to test on")

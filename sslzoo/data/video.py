@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegvideo,asf,flv,ogg
 """FFmpeg's names of what is read: no playlists, which would have other files and addresses opened."""
 _UNSOUGHT = ("mpeg", "mpegvideo")
 """Those that do not tell the times of all frames, which can be counted from the start only."""
+_DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
+"""Of one track in Matroska's tags: the whole file may be longer."""
 _BACK = (0.0, 10.0, math.inf)
 """Seconds before the wanted moment to look for a key frame at: some formats' seeking overshoots."""
 _LEAD = 0.25
@@ -242,6 +245,9 @@ def _seconds(container: InputContainer, video: VideoStream) -> float:
     """As the file says; 0 if it does not."""
     if video.duration and video.time_base:
         return float(video.duration * video.time_base)
+    if tag := _DURATION.fullmatch(video.metadata.get("DURATION", "")):
+        hours, minutes, seconds = map(float, tag.groups())
+        return 3600 * hours + 60 * minutes + seconds
     return (container.duration or 0) / 1e6
 
 

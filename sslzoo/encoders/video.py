@@ -174,19 +174,26 @@ def _set_channels(net: nn.Module, channels: int) -> None:
     name, first = next((name, module) for name, module in net.named_modules() if isinstance(module, nn.Conv3d))
     if first.in_channels != channels:
         conv = nn.Conv3d(channels, first.out_channels, first.kernel_size, first.stride, first.padding, bias=False)  # type: ignore[arg-type]
-        nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        _draw(conv)
         net.set_submodule(name, conv)
 
 
 def _tiny_net() -> nn.Module:
-    """A residual net of torchvision's own blocks, one for each stage."""
+    """A residual net of torchvision's own blocks, one for each stage, drawn as torchvision draws its ResNets."""
     net = nn.Module()
     net.add_module("stem", Conv3dNormActivation(3, 8, kernel_size=(3, 5, 5), stride=(1, 2, 2)))
     net.add_module("layer1", BasicBlock(8, 8, Conv3DSimple))
     for number, (narrow, wide) in enumerate([(8, 16), (16, 32), (32, 64)], start=2):
         shortcut = Conv3dNormActivation(narrow, wide, kernel_size=1, stride=2, activation_layer=None)
         net.add_module(f"layer{number}", BasicBlock(narrow, wide, Conv3DSimple, stride=2, downsample=shortcut))
+    for module in net.modules():
+        if isinstance(module, nn.Conv3d):
+            _draw(module)
     return net
+
+
+def _draw(conv: nn.Conv3d) -> None:
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _cfg(first_conv: str, side: int) -> dict[str, Any]:

@@ -151,15 +151,15 @@ def windows_of(sample: Sample, count: int, length: int, name: str) -> Tensor:
         UsageError: if it has none.
         Unreadable: if it is a video that has none, or cannot be decoded.
     """
+    if "sound" in sample:
+        sound = sample["sound"]
+        return torch.stack([padded(sound[first:], length) for first in _starts(len(sound), count, length)])
     clip = sample.get("clip")
-    if isinstance(clip, LazyClip):
-        rate = clip.fps / SOUND_RATE  # frames to one number of the sound; 0 of a clip without rate and sound
-        starts = _starts(round(clip.num_frames / rate) if rate else 0, count, length)
-        return torch.stack([clip.heard(first * rate, (first + length) * rate) for first in starts])
-    if "sound" not in sample:
+    if not isinstance(clip, LazyClip):
         raise UsageError(f"{name} has no sound; audio needs a data set of sounds, or of videos with sound")
-    sound = sample["sound"]
-    return torch.stack([padded(sound[first:], length) for first in _starts(len(sound), count, length)])
+    rate = clip.fps / SOUND_RATE  # frames to one number of the sound; 0 of a clip without rate and sound
+    starts = _starts(round(clip.num_frames / rate) if rate else 0, count, length)
+    return torch.stack([clip.heard(first * rate, (first + length) * rate) for first in starts])
 
 
 def _starts(whole: int, count: int, length: int) -> list[int]:

@@ -65,7 +65,7 @@ class Finetune(Evaluation):
         name="finetune",
         version=2,
         metric="balanced_accuracy",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="The whole encoder trained on with all labels, or a few.",
     )
     Config = FinetuneConfig

@@ -37,7 +37,7 @@ class KNN(Evaluation):
         name="knn",
         version=1,
         metric="balanced_accuracy",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="Weighted vote among the nearest training features.",
     )
     Config = KNNConfig

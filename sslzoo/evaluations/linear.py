@@ -49,7 +49,7 @@ class Linear(Evaluation):
         name="linear",
         version=1,
         metric="balanced_accuracy",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="Logistic regression on the frozen features of every layer.",
     )
     Config = LinearConfig

@@ -45,7 +45,7 @@ class Neighbours(Evaluation):
         name="neighbours",
         version=1,
         metric="same_label",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="Images and their nearest neighbours by cosine; framed by whether the label is the same.",
         fits=False,
     )

@@ -54,7 +54,7 @@ class Projection(Evaluation):
         name="projection",
         version=1,
         metric="",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="A map of the images' features by t-SNE, coloured by label.",
         fits=False,
     )

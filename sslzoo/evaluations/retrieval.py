@@ -45,7 +45,7 @@ class Retrieval(Evaluation):
         name="retrieval",
         version=1,
         metric="mean_average_precision_at_r",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="Ranking of all other test images by similarity.",
         fits=False,
     )

@@ -56,7 +56,7 @@ class SVM(Evaluation):
         name="svm",
         version=1,
         metric="mean_average_precision",
-        modalities=("image",),
+        modalities=("image", "clip"),
         summary="A linear SVM per class on the frozen features of every layer.",
     )
     Config = SVMConfig

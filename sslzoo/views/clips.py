@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 PER_FRAME = ("clip", "depth", "normals", "instances", "classes", "contours", "flow", "visible", "camera")
 """Fields with an entry for each frame."""
+BESIDES_FRAMES = (*PER_FRAME[1:], "intrinsics", "sound")
+"""Fields that views get only if their sampling names them."""
 _GREY = (0.299, 0.587, 0.114)
 _SMALL = 32
 """Side of the grey frames that are compared to measure motion."""
@@ -72,8 +74,9 @@ class ClipSampling:
     clips whose rate is not known."""
     short_side: int = 0
     """Largest height or width, whichever is less, to decode at; 0 decodes as it is. Clips are never enlarged."""
-    sound: bool = False
-    """Whether the sound is wanted too: of a video file it is decoded, and one that has none counts as unreadable."""
+    fields: tuple[str, ...] = ()
+    """What is wanted besides the frames, where it is there: ``sound``, ``depth``, … The rest is not even decoded. A
+    video file without a sound that is wanted counts as unreadable."""
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1 or self.rate < 0 or self.short_side < 0:

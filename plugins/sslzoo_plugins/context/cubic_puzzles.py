@@ -132,7 +132,7 @@ class CubicPuzzles(PretextMethod):
     Config = CubicPuzzlesConfig
     # The recipe of the 3D ResNets that the paper trains (Hara, Kataoka & Satoh, CVPR 2018).
     defaults = PretrainConfig(
-        dataset="moving-shapes",
+        dataset="world-actions",
         encoder="r3d_18",
         image_size=112,
         frames=16,

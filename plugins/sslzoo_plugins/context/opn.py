@@ -148,7 +148,7 @@ class OPN(PretextMethod):
     # The authors' solver: 170 thousand steps of 64 of the 9,537 training videos of UCF101's first split, the rate
     # divided by ten after 130 thousand.
     defaults = PretrainConfig(
-        dataset="moving-shapes",
+        dataset="world-actions",
         encoder="resnet50",
         image_size=80,
         epochs=1141,

@@ -148,7 +148,7 @@ class ShuffleAndLearn(PretextMethod):
     # The authors' solver: 100 thousand steps of 128 triples of the 9,537 training videos of UCF101's first split, the
     # rate divided by ten after 80 thousand.
     defaults = PretrainConfig(
-        dataset="moving-shapes",
+        dataset="world-actions",
         encoder="resnet50",
         epochs=1342,
         batch_size=128,

@@ -108,7 +108,7 @@ class VideoRotation(PretextMethod):
     # The authors' code on Kinetics: batches of 32 clips, the rate divided by ten every 24 thousand steps. It does not
     # say when to stop; the last checkpoint it names is of 116 thousand.
     defaults = PretrainConfig(
-        dataset="moving-shapes",
+        dataset="world-actions",
         encoder="r3d_18",
         image_size=112,
         frames=16,

@@ -64,7 +64,7 @@ class FrameAndSound(Views):
         _check(spec)
         self.config, self.spec, self.hears = config, spec, sound_spec(config.seconds)
         frames = max(1, round(config.seconds * RATE))
-        self.sampling = ClipSampling(frames, rate=RATE, short_side=round(spec.size[1] / MARGIN), sound=True)
+        self.sampling = ClipSampling(frames, rate=RATE, short_side=round(spec.size[1] / MARGIN), fields=("sound",))
 
     def crop(self, samples: list[Sample]) -> Batch:
         draw = draw_for(samples)

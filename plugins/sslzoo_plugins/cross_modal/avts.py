@@ -73,7 +73,7 @@ class SoundAndElsewhere(Views):
         rate = spec.frames / config.seconds
         side = round(spec.size[1] / config.min_scale)
         self.frames = 2 * spec.frames + round(config.gap * rate)
-        self.sampling = ClipSampling(self.frames, rate=rate, short_side=side, sound=True)
+        self.sampling = ClipSampling(self.frames, rate=rate, short_side=side, fields=("sound",))
 
     def crop(self, samples: list[Sample]) -> Batch:
         draw, length = draw_for(samples), self.spec.frames

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, cast
 
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -64,6 +66,24 @@ class Rendering:
         return others[field]
 
 
+class Kept(Mapping[str, Any]):
+    """A sample whose fields are decoded when they are looked at: all of them take ten times as long as the frames."""
+
+    def __init__(self, rendering: Rendering, stored: Mapping[str, pa.Buffer]) -> None:
+        self.rendering, self.stored = rendering, stored
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "fps":
+            return float(self.rendering.fps)
+        return torch.from_numpy(decode(name, self.stored[name], self.rendering.shape(name)))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from (*self.stored, "fps")
+
+    def __len__(self) -> int:
+        return len(self.stored) + 1
+
+
 class Clips(Source):
     """Some of the clips, with the fields of the table in ``sslzoo.views.clips``.
 
@@ -89,9 +109,7 @@ class Clips(Source):
         shard, number = self._shard(*self.rows[index]), self.rows[index][1]
         if not shard.path.exists():
             ensure(self._shard(*row) for row in self.rows)
-        kept = row(shard, number)
-        fields = {name: decode(name, stored, self.rendering.shape(name)) for name, stored in kept.items()}
-        return {name: torch.from_numpy(values) for name, values in fields.items()} | {"fps": float(self.rendering.fps)}
+        return cast(Sample, Kept(self.rendering, row(shard, number)))
 
     def labels(self) -> Tensor:
         return torch.tensor([number % len(self.class_names) for _, number in self.rows])

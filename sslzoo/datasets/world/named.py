@@ -21,7 +21,7 @@ class World(NamedDataset):
         name="world",
         splits=("train", "test"),
         modalities=("clip",),
-        license="Apache-2.0",
+        license="Zlib",
         homepage="https://github.com/sslzoo/sslzoo",
         summary="Rendered clips of things that fall and sound, with depth, masks, flow and camera: extra [world].",
     )
@@ -41,7 +41,7 @@ class WorldActions(NamedDataset):
         name="world-actions",
         splits=("train", "test"),
         modalities=("clip",),
-        license="Apache-2.0",
+        license="Zlib",
         homepage="https://github.com/sslzoo/sslzoo",
         summary="Rendered clips of a person who performs one of 14 recorded actions: extra [world].",
     )
