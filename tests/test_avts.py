@@ -69,7 +69,7 @@ def test_views_depend_on_clip_and_key_alone() -> None:
     check_views_depend_on_clip_and_key_alone(AVTS, CONFIG, "test_r3d")
 
 
-def test_the_loss_of_pairs_solved_by_hand_is_equation_one() -> None:
+def test_the_loss_of_pairs_is_what_it_is_by_hand() -> None:
     near, far, margin = torch.tensor([0.0, 0.5, 2.0]), torch.tensor([0.0, 0.5, 2.0]), 0.99
     by_hand = [0.0, 0.5**2, 2.0**2, 0.99**2, 0.49**2, 0.0]
     assert float(contrastive(near, far, margin)) == pytest.approx(sum(by_hand) / 6)

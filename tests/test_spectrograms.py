@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
-from sslzoo.views.spectrograms import SOUND_RATE, log_mel, mel_matrix
+from sslzoo.encoders import sound_spec
+from sslzoo.views.spectrograms import SOUND_RATE, as_pictures, length_heard, log_mel, mel_matrix, spectrogram
 
 
 def tone(frequency: float, seconds: float = 0.5) -> torch.Tensor:
@@ -53,3 +54,20 @@ def test_neighbouring_triangles_sum_to_one_between_the_first_and_the_last_centre
     matrix = mel_matrix(10, 2048, 125.0, 7500.0)
     first, last = matrix[0].argmax() + 1, matrix[-1].argmax()
     assert matrix.sum(0)[first:last].tolist() == pytest.approx([1] * int(last - first), abs=1e-5)
+
+
+def test_an_encoder_of_sounds_takes_them_normalised_and_as_long_as_it_says() -> None:
+    spec = sound_spec(0.5)
+    sound = tone(1000)
+    assert len(sound) == length_heard(spec)
+    taken = spectrogram(sound[None], spec)
+    assert taken.shape == (1, *spec.size)
+    torch.testing.assert_close(taken * spec.std[0] + spec.mean[0], log_mel(sound[None]))
+
+
+def test_in_pictures_silence_is_black_and_low_tones_are_below_high_ones() -> None:
+    spec = sound_spec(0.5)
+    silent, low, high = as_pictures(spectrogram(torch.stack([0 * tone(1), tone(300), tone(3000)]), spec), spec)
+    assert silent.shape == (3, 64, 51) and silent.max() < 1e-6
+    assert low[0].mean(1).argmax() > high[0].mean(1).argmax() + 20
+    assert torch.equal(low[0], low[2]) and low.max() <= 1

@@ -14,7 +14,7 @@ from sslzoo.encoders.spec import EncoderSpec, InputSpec, has_fixed_input_size
 BANDS, TICKS = 64, 100
 """Of a second of sound there is one tick more, as the first and the last are at its ends."""
 MEAN, STD = -1.5, 1.7
-"""Of the logarithms, over all of ``world``: for other sounds they are good enough, as they are for loud and soft."""
+"""Of the logarithms in ``world``, rounded: other sounds are louder or softer, but not by more than its own are."""
 
 
 def sound_spec(seconds: float = 1.0) -> InputSpec:

@@ -44,9 +44,8 @@ class Audio(Evaluation):
 
     Such an encoder lies in the ``sound_encoder/`` of the run of a method that sees and hears; any other of one channel
     will do, and is shown log-mel spectrograms as images of its size. What it makes of a sound is the mean over
-    ``windows`` as long as it takes them, from all over it, as in Arandjelovic & Zisserman, ICCV 2017, section 4.2, who
-    fit a support vector machine; here it is the logistic regression of ``linear``, with C chosen on a part of
-    ``train``.
+    ``windows`` as long as it takes them, from all over it. Where Arandjelovic & Zisserman, ICCV 2017, fit a support
+    vector machine, here it is the logistic regression of ``linear``, with C chosen on a part of ``train``.
     """
 
     info = EvaluationInfo(
@@ -139,8 +138,6 @@ def _batches(source: Source, windows: int, length: int) -> Iterator[tuple[Tensor
         if sounds and (len(sounds) == BATCH or place == len(source) - 1):
             yield torch.stack(sounds), places
             sounds, places = [], []
-    if not places and not sounds and tally.seen == len(source):
-        raise UserError(f"no sample of {source.name} can be read; repair the data set")
 
 
 def windows_of(sample: Sample, count: int, length: int, name: str) -> Tensor:

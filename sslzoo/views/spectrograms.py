@@ -18,7 +18,7 @@ SOUND_RATE = 16_000
 """Numbers per second of all sounds."""
 HOP = 160
 """Numbers from one tick of a spectrogram to the next."""
-LOUD = 2.5
+LOUD = 4.0
 """Standard deviations over the mean: white in pictures."""
 
 

@@ -11,7 +11,7 @@ Deviations. The paper's two networks of eight convolutions are any two timm enco
 afterwards; their features are pooled as timm pools them. Sounds are log-mel spectrograms of 64 bands at 16 kHz instead
 of log-spectrograms of 257 bands at 48 kHz. Every frame and every sound of a batch is in one pair that belongs together
 and in one that does not, where the paper draws pairs of either kind: neither alone tells anything, and no encoder runs
-twice. The paper gives no strengths of colour; they are those of the OpenL3 authors' code.
+twice. The strengths of the changes of colour are those of OpenL3's code, where brightness is added instead of scaled.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class AudioVisualCorrespondence(PretextMethod):
         summary="Tell whether a frame and a second of sound are of the same moment of a video.",
     )
     Config = AudioVisualCorrespondenceConfig
-    # Section 3: Adam at 1e-4 with a decay of 1e-5. Their epochs are of Flickr-SoundNet's 400 thousand clips.
+    # The paper's Adam at 1e-4 with a decay of 1e-5, in batches of 256; the number of epochs is ours.
     defaults = PretrainConfig(
         dataset="world",
         encoder="resnet50",

@@ -2,18 +2,18 @@
 
 Korbar, Tran & Torresani, "Cooperative Learning of Audio and Video Models from Self-Supervised Synchronization",
 NeurIPS 2018, https://arxiv.org/abs/1807.00230. A network of clips and one of sounds map both to one space, and a
-contrastive loss of margin 0.99 brings those of one moment together and drives others apart (equation 1). A curriculum
-decides what these others are: for the first 50 of 90 epochs sounds of other videos, then for a quarter of them sounds
-of the same video that do not overlap the clip, half a second or more away. Sounds that do overlap it, which the paper
-found too hard, are never taken.
+contrastive loss of margin 0.99 brings those of one moment together and drives others apart. A curriculum decides what
+these others are: for the first 50 of 90 epochs sounds of other videos, then for a quarter of them sounds of the same
+video that do not overlap the clip, half a second or more away. Sounds that do overlap it, which the paper found too
+hard, are never taken.
 
 Both encoders can be published: that of clips as every method's, that of sounds beside it.
 
 Deviations. The encoders are the one given, with timm's interface, and any timm encoder of log-mel spectrograms of 64
 bands; one linear layer on the pooled feature of each leads into the common space. From a video a window is taken that
 holds the clip at one of its ends, and the sound that is half a second away at the other, so that neither clips nor
-sounds tell by themselves which pair they are in. Every clip of a batch is in one pair of either kind. The paper lowers
-its rate whenever the loss no longer falls; here a cosine does.
+sounds tell by themselves which pair they are in. Every clip of a batch is in one pair of either kind. The rate falls by a
+cosine, where the paper lowers it whenever the loss stays.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class AVTS(PretextMethod):
         summary="Tell a clip's own sound from those of other videos and of other moments of the same.",
     )
     Config = AVTSConfig
-    # Section 2: 90 epochs in batches of 64 clips of 25 frames.
+    # The paper's 90 epochs of clips of a second, here 25 frames; the rate is ours, for the paper searches one on a grid.
     defaults = PretrainConfig(
         dataset="world",
         encoder="mc3_18",
@@ -219,7 +219,7 @@ def distance(seen: Tensor, heard: Tensor) -> Tensor:
 
 
 def contrastive(near: Tensor, far: Tensor, margin: float) -> Tensor:
-    """Equation 1 of pairs that belong together, at distances ``near`` (B,), and of pairs that do not, ``far`` (B,)."""
+    """The loss of pairs that belong together, at distances ``near`` (B,), and of pairs that do not, ``far`` (B,)."""
     return (near.square().mean() + F.relu(margin - far).square().mean()) / 2
 
 
