@@ -12,8 +12,8 @@ Both encoders can be published: that of clips as every method's, that of sounds 
 Deviations. The encoders are the one given, with timm's interface, and any timm encoder of log-mel spectrograms of 64
 bands; one linear layer on the pooled feature of each leads into the common space. From a video a window is taken that
 holds the clip at one of its ends, and the sound that is half a second away at the other, so that neither clips nor
-sounds tell by themselves which pair they are in. Every clip of a batch is in one pair of either kind. The rate falls by a
-cosine, where the paper lowers it whenever the loss stays.
+sounds tell by themselves which pair they are in. Every clip of a batch is in one pair of either kind. The rate falls by
+a cosine, where the paper lowers it whenever the loss stays.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class AVTS(PretextMethod):
         summary="Tell a clip's own sound from those of other videos and of other moments of the same.",
     )
     Config = AVTSConfig
-    # The paper's 90 epochs of clips of a second, here 25 frames; the rate is ours, for the paper searches one on a grid.
+    # The paper's 90 epochs of clips of a second, here 25 frames. The rate is ours: the paper searches one on a grid.
     defaults = PretrainConfig(
         dataset="world",
         encoder="mc3_18",
