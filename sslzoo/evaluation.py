@@ -25,13 +25,14 @@ class EvaluationInfo:
     metric: str
     """The metric that stands for the whole, in [0, 1], larger is better. Empty for an evaluation that only draws."""
     modalities: tuple[str, ...]
-    """What the encoders it is for take: ``image``, ``clip`` or both."""
+    """What the encoders it is for take: ``image``, ``clip`` or both, or ``audio``."""
     summary: str
     fits: bool = True
     """Whether it fits something to a training split. If not, it looks at one split only, labelled or not, which
     ``run`` is given as both."""
-    needs: Literal["encoder", "method"] = "encoder"
-    """What ``run`` is given to evaluate: a trained ``method``, heads and all, can only come from a run."""
+    needs: Literal["encoder", "sound_encoder", "method"] = "encoder"
+    """What ``run`` is given to evaluate: of a run with two encoders that of sounds; a trained ``method``, heads and
+    all, can only come from a run."""
     numbers: tuple[str, ...] = ()
     """Those of its metrics that are no shares, such as a rank: they are shown as they are, the others in percent."""
     contract: int = 1

@@ -18,12 +18,18 @@ from sslzoo.hub.weights import load_strictly, read_weights
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.record import write_record
 
+SOUND_ENCODER = "sound_encoder"
+"""Folder of a run that holds its encoder of sounds, if it has one."""
+
 
 def hand_over(method: PretextMethod, encoder: nn.Module, record: dict[str, Any], out: Path, batch: Batch) -> None:
     """Write encoder/, heads.safetensors, figures/ and the card; then, last of all, mark the run finished."""
     draw(method, record, out, batch)
     save_heads(method, out / "heads.safetensors")
     save_encoder(encoder, out / "encoder", provenance(record))
+    sounds = method.trained_sound_encoder()
+    if sounds is not None:
+        save_encoder(sounds, out / SOUND_ENCODER, provenance(record))
     write_record(out, record)
     write_card(out)
 

@@ -95,6 +95,13 @@ class PretextMethod(nn.Module, ABC):
         """The encoder to evaluate and publish: the teacher's, where the paper says so."""
         return self.encoder
 
+    def trained_sound_encoder(self) -> nn.Module | None:
+        """The second encoder of a method that sees and hears, made by ``create_sound_encoder``; None if there is none.
+
+        It is handed over as the first one is, in ``sound_encoder/``.
+        """
+        return None
+
     def illustrate(self, batch: Batch) -> dict[str, Tensor]:
         """Pictures only the method can draw: title to (N, 3, H, W) in [0, 1]. Empty if there are none."""
         return {}

@@ -245,6 +245,12 @@ def test_sound_is_decoded_if_it_is_asked_for(tmp_path: Path) -> None:
         views = Sounds(sampling)
         (batch,) = train_loader(source, views, channels=3, sampler=order, workers=0, augment_in_workers=True)
         assert batch["sound"].shape == (1, length * SOUND_RATE)
+    write_video(tmp_path / "silent.mp4", 60)
+    both, sampling = open_source(f"folder:{tmp_path}"), ClipSampling(5, fields=("sound",))
+    (batch,) = train_loader(
+        both, Sounds(sampling), channels=3, sampler=KeyedOrder(2, 2), workers=0, augment_in_workers=True
+    )
+    assert batch["unreadable"] == ["silent.mp4: no sound track"] and len(batch["sound"]) == 2
     with pytest.raises(UsageError, match="the data has no sound, which this method works on, only clip, fps"):
         batches_of = train_loader(
             source, Sounds(ClipSampling(5)), channels=3, sampler=KeyedOrder(1, 1), workers=0, augment_in_workers=True

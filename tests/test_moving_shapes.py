@@ -23,6 +23,8 @@ from sslzoo.datasets.moving_shapes import (
     MovingShapes,
     Scene,
 )
+from sslzoo.views.clips import sound_length
+from sslzoo.views.spectrograms import log_mel
 
 TRAIN = MovingShapes().open("train")
 FILLED = [index for index in range(180) if KINDS[index % 6] != "ring"]
@@ -43,12 +45,14 @@ def color_at(frame: torch.Tensor, x: float, y: float) -> torch.Tensor:
 def test_a_sample_holds_a_picture_a_clip_and_a_sound() -> None:
     samples = [TRAIN.read(index) for index in range(40)]
     for sample in samples:
-        assert sample.keys() == {"image", "clip", "audio"}
+        assert sample.keys() == {"image", "clip", "audio", "sound", "fps"}
         assert isinstance(sample["image"], Image.Image) and sample["image"].mode == "RGB"
         assert all(40 <= side <= 72 for side in sample["image"].size)
         assert sample["clip"].shape == (FRAMES, 3, SIDE, SIDE) and sample["clip"].dtype == torch.uint8
         assert sample["audio"].shape == (1, BANDS, TICKS) and sample["audio"].dtype == torch.float32
         assert sample["audio"].isfinite().all()
+        assert sample["sound"].shape == (sound_length(FRAMES, sample["fps"]),)
+        assert sample["sound"].dtype == torch.float32 and sample["sound"].abs().max() < 1
     assert len({sample["image"].size for sample in samples}) > 30
 
 
@@ -137,6 +141,15 @@ def test_the_pitch_follows_the_height() -> None:
         height = -scene(index).y[TRAIL:].repeat(TICKS // FRAMES)
         assert np.corrcoef(pitch, height)[0, 1] > 0.9
         assert pitch.max() - pitch.min() >= 2
+
+
+def test_the_sound_is_the_tone_that_its_picture_shows() -> None:
+    for index in range(0, 60, 6):
+        sample = TRAIN.read(index)
+        band = log_mel(sample["sound"][None], bands=200)[0, 0].argmax(0).float()
+        pitch = sample["audio"][0].argmax(0).float()
+        moments = torch.linspace(0, len(band) - 1, TICKS).long()
+        assert np.corrcoef(band[moments].numpy(), pitch.numpy())[0, 1] > 0.9
 
 
 def test_the_overtones_are_those_of_the_kind() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.config import UserError
+from sslzoo.data.source import Unreadable
 from sslzoo.views import Sample
 from sslzoo.views.clips import BESIDES_FRAMES, ClipSampling, Window, cut, window_for
 
@@ -23,6 +24,8 @@ class LazyClip(ABC):
     All of it raises ``Unreadable`` where the clip cannot be read.
     """
 
+    name: str
+    """What messages call it."""
     num_frames: int
     """At least 1."""
     fps: float
@@ -38,6 +41,17 @@ class LazyClip(ABC):
     def sound(self, first: float, last: float) -> Tensor | None:
         """(N,) float32 mono at ``SOUND_RATE``, from when frame ``first`` begins to when ``last`` does; None if mute."""
         return None
+
+    def heard(self, first: float, last: float) -> Tensor:
+        """``sound``, where a method or an evaluation cannot do without.
+
+        Raises:
+            Unreadable: if there is none.
+        """
+        sound = self.sound(first, last)
+        if sound is None:
+            raise Unreadable(f"{self.name}: no sound track")
+        return sound
 
 
 def sampled(sample: Sample, sampling: ClipSampling | None, key: int) -> Sample:
@@ -65,9 +79,7 @@ def _decoded(clip: LazyClip, window: Window, sampling: ClipSampling) -> Sample:
         found["fps"] = clip.fps / window.step
     if "sound" in sampling.fields:
         first = int(window.index[0])
-        sound = clip.sound(first, first + len(window.index) * window.step)
-        if sound is not None:
-            found["sound"] = sound
+        found["sound"] = clip.heard(first, first + len(window.index) * window.step)
     return found
 
 

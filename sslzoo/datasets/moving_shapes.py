@@ -24,13 +24,15 @@ from sslzoo.config import UsageError
 from sslzoo.data.source import DatasetInfo, NamedDataset, Source
 from sslzoo.data.splits import check_split, slices
 from sslzoo.views import Sample
+from sslzoo.views.clips import sound_length
+from sslzoo.views.spectrograms import SOUND_RATE
 
 VERSION = 1
 """Of the drawing: another number where another picture, clip or sound comes out."""
 LENGTHS = {"train": 384, "test": 192}
 SEEDS = {"train": 0, "test": 1}
 
-FRAMES, SIDE = 16, 48
+FRAMES, FPS, SIDE = 16, 6.0, 48
 BANDS, TICKS = 32, 64
 """Of a sound, which lasts as long as the clip: four ticks to a frame."""
 TRAIL = 4
@@ -50,6 +52,8 @@ TIMBRES = {
 }
 """Loudness of the fundamental and its overtones by kind of shape."""
 KINDS = tuple(TIMBRES)
+LOWEST = 100.0
+"""Hz of the lowest band, where the tone is heard."""
 
 Array = NDArray[np.float32]
 
@@ -74,7 +78,8 @@ class Drawn(Source):
     """Some of the samples.
 
     ``image`` is a PIL image of 40 to 72 px a side, the moment at the middle of the clip; ``clip`` is (16, 3, 48, 48)
-    uint8; ``audio`` is (1, 32, 64) float32, the logarithm of the energy by band (low to high) and time.
+    uint8; ``audio`` is (1, 32, 64) float32, the logarithm of the energy by band (low to high) and time, and ``sound``
+    (42667,) the tone itself.
     """
 
     license = MovingShapes.info.license
@@ -103,6 +108,8 @@ class Drawn(Source):
             "image": Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))),
             "clip": torch.from_numpy(scene.frames(rng, 0, FRAMES, SIDE, SIDE)),
             "audio": torch.from_numpy(scene.sound(rng)),
+            "sound": torch.from_numpy(scene.tone(rng)),
+            "fps": FPS,
         }
 
     def labels(self) -> Tensor:
@@ -165,12 +172,25 @@ class Scene:
 
     def sound(self, rng: np.random.Generator) -> Array:
         """(1, 32, 64): overtone k of a fundamental lies 6 log2(k) bands above it, as six bands make an octave."""
-        time = (np.arange(TICKS) + 0.5) * FRAMES / TICKS - 0.5
-        fundamental = 3 + 12 * (FLOOR - np.interp(time, np.arange(FRAMES), self.y[TRAIL:])) / (2 * FLOOR)
-        pitch = fundamental[:, None] + 6 * np.log2(np.arange(1, 7))
+        pitch = self._fundamental(TICKS)[:, None] + 6 * np.log2(np.arange(1, 7))
         loudness = np.array(TIMBRES[self.kind])
         energy = (loudness * np.exp(-((np.arange(BANDS)[:, None, None] - pitch) ** 2))).sum(2)
         return (np.log(energy + 0.01) + rng.normal(0, 0.2, energy.shape))[None].astype(np.float32)
+
+    def tone(self, rng: np.random.Generator) -> Array:
+        """(42667,) in [-1, 1] at ``SOUND_RATE``: what ``sound`` is a picture of, with noise of its own."""
+        length = sound_length(FRAMES, FPS)
+        pitch = LOWEST * 2 ** (self._fundamental(length) / 6)
+        phase = np.cumsum(2 * np.pi / SOUND_RATE * pitch)
+        wave = sum(
+            loudness * np.sin(number * phase) for number, loudness in enumerate(TIMBRES[self.kind], start=1) if loudness
+        )
+        return (0.3 * wave / sum(TIMBRES[self.kind]) + rng.normal(0, 0.002, length)).astype(np.float32)
+
+    def _fundamental(self, moments: int) -> NDArray[np.float64]:
+        """(moments,): the band of the lowest tone in as many equal parts of the clip."""
+        time = (np.arange(moments) + 0.5) * FRAMES / moments - 0.5
+        return 3 + 12 * (FLOOR - np.interp(time, np.arange(FRAMES), self.y[TRAIL:])) / (2 * FLOOR)
 
     def _inside(self, row: Array, column: Array, moments: slice, scale: int) -> Array:
         """(T, height, width) in [0, 1]: the share of each pixel that the shape covers, about."""

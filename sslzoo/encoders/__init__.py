@@ -1,5 +1,6 @@
 """Timm encoders and what is needed to build one again. Importing this makes those of clips known to timm."""
 
+from sslzoo.encoders.sound import create_sound_encoder, sound_spec
 from sslzoo.encoders.spec import (
     EncoderSpec,
     InputSpec,
@@ -17,9 +18,11 @@ __all__ = [
     "EncoderSpec",
     "InputSpec",
     "create_encoder",
+    "create_sound_encoder",
     "feature_dim",
     "frames_of",
     "parse_encoder_args",
+    "sound_spec",
     "spec_of",
     "spec_to_json",
     "takes_clips",

@@ -121,7 +121,7 @@ def create_encoder(
         model_args["in_chans"] = channels
     if is_video(architecture):
         model_args["frames"] = frames
-    if timm.is_model(architecture) and _has_fixed_input_size(architecture):
+    if has_fixed_input_size(architecture):
         model_args.setdefault("img_size", image_size)
     spec = EncoderSpec(
         architecture, InputSpec.square(image_size, channels, frames_of(architecture, model_args)), model_args
@@ -204,8 +204,9 @@ def _our_pretrained_cfg(encoder: nn.Module, spec: EncoderSpec) -> dict[str, Any]
     }
 
 
-def _has_fixed_input_size(architecture: str) -> bool:
-    cfg = timm.get_pretrained_cfg(architecture)
+def has_fixed_input_size(architecture: str) -> bool:
+    """Whether an architecture takes images of the one size it was built for."""
+    cfg = timm.get_pretrained_cfg(architecture) if timm.is_model(architecture) else None
     return bool(cfg and cfg.fixed_input_size)
 
 

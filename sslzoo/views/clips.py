@@ -75,7 +75,8 @@ class ClipSampling:
     short_side: int = 0
     """Largest height or width, whichever is less, to decode at; 0 decodes as it is. Clips are never enlarged."""
     fields: tuple[str, ...] = ()
-    """What is wanted besides the frames, where it is there: ``sound``, ``depth``, … The rest is not even decoded."""
+    """What is wanted besides the frames, where it is there: ``sound``, ``depth``, … The rest is not even decoded. A
+    video file without a sound that is wanted counts as unreadable."""
 
     def __post_init__(self) -> None:
         if self.length < 1 or self.stride < 1 or self.rate < 0 or self.short_side < 0:

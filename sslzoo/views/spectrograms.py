@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from sslzoo.views.color import normalize
+
+if TYPE_CHECKING:
+    from sslzoo.encoders import InputSpec
+
 SOUND_RATE = 16_000
 """Numbers per second of all sounds."""
+HOP = 160
+"""Numbers from one tick of a spectrogram to the next."""
+LOUD = 4.0
+"""Standard deviations over the mean: white in pictures."""
 
 
 def log_mel(
     sound: Tensor,
     bands: int = 64,
     window: int = 400,
-    hop: int = 160,
+    hop: int = HOP,
     lowest: float = 125.0,
     highest: float = 7500.0,
     offset: float = 0.01,
@@ -34,6 +44,25 @@ def log_mel(
     ).abs()
     mel = mel_matrix(bands, fft, lowest, highest).to(sound.device) @ spectrum
     return (mel + offset).log()[:, None]
+
+
+def length_heard(spec: InputSpec) -> int:
+    """Numbers of the sounds that an encoder takes, whose spectrograms are of the size that its ``spec`` says."""
+    return (spec.size[2] - 1) * HOP
+
+
+def spectrogram(sound: Tensor, spec: InputSpec) -> Tensor:
+    """(B, 1, F, T) as an encoder takes it, of sounds (B, ``length_heard(spec)``)."""
+    return normalize(log_mel(sound, bands=spec.size[1]), spec.mean, spec.std, inplace=True)
+
+
+def as_pictures(spectrograms: Tensor, spec: InputSpec) -> Tensor:
+    """Spectrograms (B, 1, F, T) of ``spectrogram`` as pictures (B, 3, F, T) in [0, 1]: low bands below, white is loud.
+
+    Black is silence.
+    """
+    silence = normalize(log_mel(spectrograms.new_zeros(1, 1)), spec.mean, spec.std).min()
+    return ((spectrograms - silence) / (LOUD - silence)).clamp(0, 1).flip(2).expand(-1, 3, -1, -1)
 
 
 @lru_cache(maxsize=8)

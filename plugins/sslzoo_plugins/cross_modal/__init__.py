@@ -1,1 +1,1 @@
-"""Methods that learn from what else is known of a picture: motion, sound, where the camera goes."""
+"""Methods whose pseudo-label of one kind of signal is another: sound, optical flow, the camera's motion."""

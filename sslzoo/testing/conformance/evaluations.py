@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sslzoo.api import open_dataset
 from sslzoo.data.source import Annotation, Source
-from sslzoo.encoders import create_encoder
+from sslzoo.encoders import create_encoder, create_sound_encoder
 from sslzoo.evaluation import Evaluation, Result
 from sslzoo.method import Sample
 from sslzoo.testing.conformance.conduct import PROMISES, observed
@@ -42,12 +42,13 @@ class EvaluationSubject(Named):
 
     def untrained(self) -> nn.Module:
         """The encoder, or the method, to evaluate."""
-        encoder = create_encoder(self.encoder, IMAGE_SIZE, seed=0, frames=FRAMES)
-        if self.plugin().info.needs == "encoder":
-            return encoder
+        needs = self.plugin().info.needs
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return Drawing(encoder, NoConfig())
+            if needs == "sound_encoder":
+                return create_sound_encoder(self.encoder)
+            encoder = create_encoder(self.encoder, IMAGE_SIZE, frames=FRAMES)
+            return encoder if needs == "encoder" else Drawing(encoder, NoConfig())
 
 
 class Misled(Source):

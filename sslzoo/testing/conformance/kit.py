@@ -45,8 +45,8 @@ def check_method(
 
     Args:
         method: the name of an installed method, or its class, which other processes must be able to import.
-        dataset: what to check it on; by default that of its recipe if it comes with a package (of clips, its beginning,
-            for they may have to be rendered), else ``moving-shapes``.
+        dataset: what to check it on; by default that of its recipe if it comes with a package and has all modalities of
+            the method (of clips, its beginning, for they may have to be rendered), else ``moving-shapes``.
         encoder: by default ``test_vit`` if its recipe has a transformer, ``test_r3d`` if it has an encoder of clips,
             else ``test_resnet``.
         only: names of promises; what has nothing to do with them is not run.
@@ -76,7 +76,7 @@ def check_evaluation(
 ) -> Conformance:
     """Hold an evaluation against every promise of its contract, with ``dataset``'s splits ``train`` and ``test``.
 
-    ``encoder`` is by default ``test_r3d`` if it is for clips only, else ``test_resnet``.
+    ``encoder`` is by default ``test_r3d`` if it is for clips only, else ``test_resnet``; of sounds, if it needs one.
 
     Raises:
         UsageError: for an unknown name, data set, encoder, promise or setting.
@@ -170,7 +170,11 @@ def _fields(kind: Any) -> list[str]:
 def _default_dataset(kind: type[PretextMethod]) -> str:
     wanted = kind.defaults.dataset
     names = paired_names(wanted) or (wanted,)
-    if any(parse_name(name)[0] not in datasets.names() for name in names):
+    bases = [parse_name(name)[0] for name in names]
+    if not set(bases) <= set(datasets.names()):
+        return ANY_DATASET
+    offered = {modality for base in bases for modality in datasets.load(base).info.modalities}
+    if not set(kind.info.modalities) <= offered:
         return ANY_DATASET
     few = [_few(name) for name in names]
     return few[0] if len(few) == 1 else PREFIX + "+".join(few)

@@ -149,9 +149,15 @@ def _same_for_other_pictures(subject: Subject, method: PretextMethod) -> str:
 
 
 def _round_trip(method: PretextMethod, folder: Path) -> str:
-    """The trained encoder's own features, and those of what timm loads of it."""
-    encoder = method.trained_encoder()
-    save_encoder(encoder, folder, {"method": method.info.name})
+    """Of the trained encoder, and of that of sounds if there is one."""
+    encoders = [method.trained_encoder(), method.trained_sound_encoder()]
+    name = method.info.name
+    return next(filter(None, (_changed(encoder, folder, name) for encoder in encoders if encoder is not None)), "")
+
+
+def _changed(encoder: nn.Module, folder: Path, name: str) -> str:
+    """The encoder's own features, and those of what timm loads of it."""
+    save_encoder(encoder, folder, {"method": name})
     loaded = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=0)
     pattern = synthetic_input(spec_of(encoder).input.shape)
     with torch.no_grad():
