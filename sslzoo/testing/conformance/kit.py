@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 
+from sslzoo.api import open_dataset
 from sslzoo.config import UsageError, cache_folder
 from sslzoo.data.source import NamedDataset
 from sslzoo.data.splits import parse_name
@@ -131,13 +132,23 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
 
 
 def _cache(folder: Path, subject: Named) -> Path:
-    """An empty one, but for what the data set has made already, which may take longer than a check."""
+    """An empty one, but for the clips to check on: where they must be rendered, that is done once and before."""
     folder.mkdir()
-    name, _ = parse_name(getattr(subject, "dataset", ANY_DATASET))
-    made = cache_folder() / name
-    if name in datasets.names() and made.is_dir():
-        Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
+    dataset = getattr(subject, "dataset", "")
+    name = parse_name(dataset)[0] if dataset else ""
+    if _only_clips(name):
+        source = open_dataset(dataset)
+        for index in range(min(SAMPLES, len(source))):
+            source.read(index)
+        made = cache_folder() / name
+        if made.is_dir():
+            Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
     return folder
+
+
+def _only_clips(name: str) -> bool:
+    """Whether a data set of this name comes with a package, and has nothing but clips."""
+    return name in datasets.names() and datasets.load(name).info.modalities == ("clip",)
 
 
 def _known(kind: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -166,10 +177,9 @@ def _fields(kind: Any) -> list[str]:
 def _default_dataset(kind: type[PretextMethod]) -> str:
     name = kind.defaults.dataset
     base, split = parse_name(name)
-    if base not in datasets.names():
-        return ANY_DATASET
-    only_clips = datasets.load(base).info.modalities == ("clip",)
-    return f"{base}[train[:{SAMPLES}]]" if only_clips and split is None else name
+    if split is None and _only_clips(base):
+        return f"{base}[train[:{SAMPLES}]]"
+    return name if base in datasets.names() else ANY_DATASET
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:
