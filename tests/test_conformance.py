@@ -185,10 +185,18 @@ def test_a_method_is_checked_on_the_data_of_its_recipe_of_which_no_more_are_rend
     assert kit._default_dataset(methods.load(method)) == dataset
 
 
-def test_what_a_data_set_has_rendered_already_is_not_rendered_again(tmp_path: Path) -> None:
-    subject = Subject.of(methods.load("unflow"), settings={}, dataset="world[train[:24]]", encoder="test_resnet")
-    assert not list(kit._cache(tmp_path / "empty", subject).iterdir())
-    made = cache_folder() / "world"
-    made.mkdir(parents=True)
-    (made / "clips").write_text("rendered")
-    assert (kit._cache(tmp_path / "full", subject) / "world" / "clips").read_text() == "rendered"
+def test_clips_are_rendered_before_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = []
+
+    class Rendering(list):
+        def read(self, index: int) -> None:
+            rendered.append(index)
+            (cache_folder() / "world").mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(kit, "open_dataset", lambda name: Rendering(range(30)))
+    subject = Subject.of(methods.load("unflow"), settings={}, dataset="world[train[:30]]", encoder="test_resnet")
+    cache = kit._cache(tmp_path / "cache", subject)
+    assert rendered == list(range(24)) and [entry.name for entry in cache.iterdir()] == ["world"]
+    assert (cache / "world").resolve() == (cache_folder() / "world").resolve()
+    images = Subject.of(methods.load("rotation"), settings={}, dataset="cliparts", encoder="test_resnet")
+    assert not list(kit._cache(tmp_path / "other", images).iterdir())

@@ -221,7 +221,7 @@ class DepthAndEgomotion(PretextMethod):
         for scale, disparity in enumerate(disparities):
             depths.append(1 / full_size(disparity, now))
             error = self.errors(self.drawn(batch, depths[-1], poses), now)
-            small = F.adaptive_avg_pool2d(now, disparity.shape[2:])
+            small = F.adaptive_avg_pool2d(now, tuple(disparity.shape[2:]))
             smooth = edge_aware_smoothness(disparity, small).mean()
             loss = loss + torch.minimum(error, unmoved).mean() + self.config.smoothness / 2**scale * smooth
             shares.append((error < unmoved).float().mean())

@@ -10,6 +10,7 @@ from typing import Any
 
 import timm
 
+from sslzoo.api import open_dataset
 from sslzoo.config import UsageError, cache_folder
 from sslzoo.data.pairs import PREFIX, paired_names
 from sslzoo.data.source import NamedDataset
@@ -25,7 +26,7 @@ from sslzoo.testing.conformance.jobs import PARTS, examine
 from sslzoo.testing.conformance.outcome import Conformance, check
 from sslzoo.testing.conformance.promises import PROMISES
 from sslzoo.testing.conformance.sources import DatasetSubject
-from sslzoo.testing.conformance.subject import Named, Subject
+from sslzoo.testing.conformance.subject import SAMPLES, Named, Subject
 
 ANY_DATASET = "moving-shapes"
 """Has every modality, and labels."""
@@ -134,14 +135,24 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
 
 
 def _cache(folder: Path, subject: Named) -> Path:
-    """An empty one, but for what the data set has made already, which may take longer than a check."""
+    """An empty one, but for the clips to check on: where they must be rendered, that is done once and before."""
     folder.mkdir()
-    dataset = getattr(subject, "dataset", ANY_DATASET)
-    for name, _ in map(parse_name, paired_names(dataset) or (dataset,)):
-        made = cache_folder() / name
-        if name in datasets.names() and made.is_dir():
-            Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
+    given = getattr(subject, "dataset", "")
+    for one in paired_names(given) or (given,):
+        name = parse_name(one)[0] if one else ""
+        if _only_clips(name):
+            source = open_dataset(one)
+            for index in range(min(SAMPLES, len(source))):
+                source.read(index)
+            made = cache_folder() / name
+            if made.is_dir():
+                Path(folder, name).symlink_to(made.resolve(), target_is_directory=True)
     return folder
+
+
+def _only_clips(name: str) -> bool:
+    """Whether a data set of this name comes with a package, and has nothing but clips."""
+    return name in datasets.names() and datasets.load(name).info.modalities == ("clip",)
 
 
 def _known(kind: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -182,9 +193,9 @@ def _default_dataset(kind: type[PretextMethod]) -> str:
 
 def _few(name: str) -> str:
     base, split = parse_name(name)
-    info = datasets.load(base).info
-    only_clips = info.modalities == ("clip",)
-    return f"{base}[{info.splits[0]}[:{CLIPS}]]" if only_clips and split is None else name
+    if split is None and _only_clips(base):
+        return f"{base}[{datasets.load(base).info.splits[0]}[:{CLIPS}]]"
+    return name
 
 
 def _default_encoder(kind: type[PretextMethod]) -> str:
