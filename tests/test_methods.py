@@ -29,6 +29,7 @@ def test_a_method_keeps_every_promise(name: str) -> None:
 
 QUICK: dict[str, dict[str, Any]] = {
     "action": {"windows": 1, "strengths": (0.1, 1.0)},
+    "audio": {"windows": 1, "strengths": (0.1, 1.0)},
     "finetune": {"epochs": 1, "percent": 20.0},
     "svm": {"strengths": (0.1, 1.0)},
 }
