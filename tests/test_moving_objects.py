@@ -71,9 +71,9 @@ def test_crops_stay_inside_of_the_frame() -> None:
 def test_a_segment_is_drawn_by_its_size_and_specks_are_none() -> None:
     mask = torch.zeros(20, 20, dtype=torch.bool)
     mask[1:5, 1:7] = mask[10:12, 10:14] = mask[18, 18] = True
-    boxes = [tuple(segment(mask, 0.01, draw_of(1, seed))[0].tolist()) for seed in range(400)]
+    boxes = [tuple(segment(mask, 0.01, draw_of(1, seed))[0].tolist()) for seed in range(200)]
     assert set(boxes) == {(1, 1, 4, 6), (10, 10, 2, 4)}
-    assert abs(boxes.count((1, 1, 4, 6)) / 400 - 24 / 32) < 0.08
+    assert abs(boxes.count((1, 1, 4, 6)) / 200 - 24 / 32) < 0.1
     box, found = segment(mask, 0.1, draw_of(1))
     assert box.tolist() == [0, 0, 20, 20] and not found
 
