@@ -108,7 +108,7 @@ def test_disparity_lies_between_the_depths_of_the_configuration() -> None:
 
 
 def test_the_way_to_the_frame_before_is_the_inverse_of_the_way_from_it() -> None:
-    method, batch = made(), batch_of(DepthAndEgomotion, CONFIG)
+    method, batch = made().eval(), batch_of(DepthAndEgomotion, CONFIG)
     nn.init.normal_(method.pose[-3].bias)
     with torch.no_grad():
         to_before, to_after = method.poses(batch)

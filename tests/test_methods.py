@@ -14,12 +14,13 @@ from sslzoo.testing import check_dataset, check_evaluation, check_method
 
 @pytest.fixture(autouse=True)
 def clips_are_rendered_once(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """For all methods that are checked on ``world``, in whichever process."""
+    """For all methods that are checked on them, in whichever process."""
     session = tmp_path_factory.getbasetemp()
     session = session.parent if "PYTEST_XDIST_WORKER" in os.environ else session
-    rendered = session / "rendered-world"
-    rendered.mkdir(exist_ok=True)
-    Path(os.environ["SSLZOO_CACHE"], "world").symlink_to(rendered, target_is_directory=True)
+    for name in ("world", "world-actions"):
+        rendered = session / f"rendered-{name}"
+        rendered.mkdir(exist_ok=True)
+        Path(os.environ["SSLZOO_CACHE"], name).symlink_to(rendered, target_is_directory=True)
 
 
 @pytest.mark.parametrize("name", methods.names())

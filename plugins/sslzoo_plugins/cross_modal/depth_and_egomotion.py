@@ -14,10 +14,10 @@ Depth Estimation" (Monodepth2), ICCV 2019, https://arxiv.org/abs/1806.01260, in 
 - depth is told at four sizes, and each is enlarged to the full one before it is used;
 - where the picture is smooth, so is the disparity over its mean (equation 3).
 
-The pose network is Zhou's, of two frames in the order of time as in Monodepth2 (Zhou: one frame and all its neighbours
-together), and its way back is the inverse. Colours are changed for the networks and not for what is compared. Of the
-renderer's depth and camera nothing is used but intrinsics; where the data does not tell these, ``focal`` guesses. Depth
-is known up to a factor only, so held-out scores make the medians equal.
+The pose network is Zhou's, with the batch norms of the paper, of two frames in the order of time as in Monodepth2
+(Zhou: one frame and all its neighbours together); the way back is the inverse. Colours are changed for the networks and
+not for what is compared. Of the renderer's depth and camera nothing is used but intrinsics; where the data does not
+tell these, ``focal`` guesses. Depth is known up to a factor only, so held-out scores make the medians equal.
 
 Deviations. The encoder begins from scratch, as Zhou's (Monodepth2: with ImageNet's weights, and so its pose network).
 Frames are squares of the encoder's size, wide ones squeezed, which the intrinsics follow. The decoder is our own: it
@@ -118,18 +118,18 @@ class ThreeFrames(Views):
 
 
 class PoseNetwork(nn.Sequential):
-    """Two frames (B, 2 C, H, W), one above the other, to the turn and the way between them, (B, 6) (Zhou, figure 4)."""
+    """Two frames (B, 2 C, H, W), channel by channel, to the turn and the way between them, (B, 6) (Zhou, figure 4)."""
 
     def __init__(self, channels: int) -> None:
         layers: list[nn.Module] = []
         for width, kernel in zip((16, 32, 64, 128, 256, 256, 256), (7, 5, 3, 3, 3, 3, 3), strict=True):
-            layers += [nn.Conv2d(channels, width, kernel, stride=2, padding=kernel // 2), nn.ReLU(inplace=True)]
+            convolution = nn.Conv2d(channels, width, kernel, stride=2, padding=kernel // 2, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             channels = width
         super().__init__(*layers, nn.Conv2d(channels, 6, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         for module in self:
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
 class DepthAndEgomotion(PretextMethod):
@@ -221,7 +221,7 @@ class DepthAndEgomotion(PretextMethod):
         for scale, disparity in enumerate(disparities):
             depths.append(1 / full_size(disparity, now))
             error = self.errors(self.drawn(batch, depths[-1], poses), now)
-            small = F.adaptive_avg_pool2d(now, tuple(disparity.shape[2:]))
+            small = F.adaptive_avg_pool2d(now, (disparity.shape[2], disparity.shape[3]))
             smooth = edge_aware_smoothness(disparity, small).mean()
             loss = loss + torch.minimum(error, unmoved).mean() + self.config.smoothness / 2**scale * smooth
             shares.append((error < unmoved).float().mean())
