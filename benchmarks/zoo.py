@@ -54,6 +54,8 @@ BUDGET: dict[str, Any] = {
     "workers": 0,
     "log_every": 50,
 }
+YOUNGER = ("illustrate", "monitor_features", "monitor_knn", "cache", "profile", "frames")
+"""Settings that came after the first entries and are nothing to them."""
 TRANSFORMER = "test_vit"
 """In place of the budget's encoder, for methods whose recipe has a transformer; its arguments are the recipe's."""
 SEEDS = (0, 1, 2)
@@ -75,7 +77,7 @@ class Arguments:
 def main() -> None:
     """Bring zoo.json and zoo.md up to date."""
     arguments = tyro.cli(Arguments, description=__doc__)
-    names = arguments.methods or [name for name in methods.names() if "small" in methods.load(name).recipes]
+    names = arguments.methods or covered()
     path = FOLDER / "zoo.json"
     entries: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     untrained = sorted({untrained_of(name) for name in names})
@@ -93,6 +95,12 @@ def main() -> None:
             (FOLDER / "zoo.md").write_text(table(entries))
             print(futures[future], json.dumps(entries[futures[future]]["scores"]), flush=True)
     (FOLDER / "zoo.md").write_text(table(entries))
+
+
+def covered() -> list[str]:
+    """Methods of pictures that have the recipe. Those of clips and sounds have no rows yet."""
+    found = [methods.load(name) for name in methods.names()]
+    return [method.info.name for method in found if "small" in method.recipes and method.info.modalities == ("image",)]
 
 
 def recipe(name: str) -> tuple[PretrainConfig, Any]:
@@ -115,7 +123,8 @@ def key_of(name: str) -> str:
         return _digest(name, BUDGET["image_size"], DATASET)
     config, own = recipe(name)
     settings = asdict(config)
-    del settings["illustrate"]  # whether a run is watched: younger than the first entries, and nothing to them
+    for younger in YOUNGER:
+        del settings[younger]
     return _digest(Path(inspect.getfile(methods.load(name))).read_text(), settings, asdict(own))
 
 

@@ -177,7 +177,8 @@ def test_the_command_prints_a_table_and_tells_by_its_exit_code(capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
-    ("method", "dataset"), [("unflow", "world[train[:3]]"), ("opn", "world-actions[train[:3]]"), ("rotation", "cliparts")]
+    ("method", "dataset"),
+    [("unflow", "world[train[:3]]"), ("opn", "world-actions[train[:3]]"), ("rotation", "cliparts")],
 )
 def test_a_method_is_checked_on_the_data_of_its_recipe_of_which_no_more_are_rendered_than_it_takes(
     method: str, dataset: str

@@ -20,7 +20,7 @@ def test_the_table_is_that_of_its_entries() -> None:
     assert (ROOT / "benchmarks" / "zoo.md").read_text() == zoo.table(ENTRIES)
 
 
-@pytest.mark.parametrize("name", [name for name in zoo.methods.names() if "small" in zoo.methods.load(name).recipes])
+@pytest.mark.parametrize("name", zoo.covered())
 def test_every_method_has_its_row(name: str) -> None:
     assert f"{name}-0" in ENTRIES
     assert f"| `{name}` |" in zoo.table(ENTRIES)
