@@ -10,11 +10,15 @@ import broken_plugins
 import pytest
 from rich.console import Console
 
+from sslzoo.api import open_dataset
 from sslzoo.cli import main
 from sslzoo.config import UsageError
+from sslzoo.registry import methods
 from sslzoo.testing import check_dataset, check_evaluation, check_method
+from sslzoo.testing.conformance import kit
 from sslzoo.testing.conformance.children import Job, JobError
 from sslzoo.testing.conformance.promises import PROMISES
+from sslzoo.testing.conformance.subject import Few
 
 METHODS = {
     "UnflaggableConfig": ("config-flags", "the flag of 'activation' does not take its default"),
@@ -170,3 +174,12 @@ def test_the_command_prints_a_table_and_tells_by_its_exit_code(capsys: pytest.Ca
     assert main(["check", "rotatoin"]) == 2
     assert "did you mean 'rotation'" in capsys.readouterr().err
     assert main(["check"]) == 2
+
+
+def test_a_method_is_checked_on_the_beginning_of_the_clips_it_is_for_again_and_again() -> None:
+    assert kit._default_dataset(methods.load("synthetic_multitask")) == "pairs:world[train[:3]]+cliparts"
+    assert kit._default_dataset(methods.load("moving_objects")) == "world[train[:3]]"
+    assert kit._default_dataset(methods.load("rotation")) == "cliparts"
+    few = Few(open_dataset("cliparts[test[:3]]"))
+    assert len(few) == 24
+    assert few.read(0)["image"].tobytes() == few.read(21)["image"].tobytes() != few.read(8)["image"].tobytes()
