@@ -11,6 +11,7 @@ import broken_plugins
 import pytest
 from rich.console import Console
 
+from sslzoo.api import open_dataset
 from sslzoo.cli import main
 from sslzoo.config import UsageError, cache_folder
 from sslzoo.registry import methods
@@ -18,7 +19,7 @@ from sslzoo.testing import check_dataset, check_evaluation, check_method
 from sslzoo.testing.conformance import kit
 from sslzoo.testing.conformance.children import Job, JobError
 from sslzoo.testing.conformance.promises import PROMISES
-from sslzoo.testing.conformance.subject import Subject
+from sslzoo.testing.conformance.subject import Few, Subject
 
 METHODS = {
     "UnflaggableConfig": ("config-flags", "the flag of 'activation' does not take its default"),
@@ -201,3 +202,12 @@ def test_clips_are_rendered_before_and_kept(tmp_path: Path, monkeypatch: pytest.
     assert (cache / "world").resolve() == (cache_folder() / "world").resolve()
     images = Subject.of(methods.load("rotation"), settings={}, dataset="cliparts", encoder="test_resnet")
     assert not list(kit._cache(tmp_path / "other", images).iterdir())
+
+
+def test_a_method_is_checked_on_the_beginning_of_the_clips_it_is_for_again_and_again() -> None:
+    assert kit._default_dataset(methods.load("synthetic_multitask")) == "pairs:world[train[:3]]+cliparts"
+    assert kit._default_dataset(methods.load("moving_objects")) == "world[train[:3]]"
+    assert kit._default_dataset(methods.load("rotation")) == "cliparts"
+    few = Few(open_dataset("cliparts[test[:3]]"))
+    assert len(few) == 24
+    assert few.read(0)["image"].tobytes() == few.read(21)["image"].tobytes() != few.read(8)["image"].tobytes()

@@ -23,7 +23,9 @@ at a tenth of its rate, and its last layer a mean over places.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -258,10 +260,10 @@ class SyntheticMultitask(PretextMethod):
             _, (others, *_) = encode_maps(self.encoder, real, self.maps)
         old = rendered.detach()
         if self.training:
-            everyone = Draw(gather(draw.key))
+            everyone, histories = Draw(gather(draw.key)), cast(Iterable[History], self.history)
             old, others = (
                 own_part(history.exchange(gather(new), everyone.at(number)))
-                for number, (history, new) in enumerate(zip(self.history, (old, others), strict=True))
+                for number, (history, new) in enumerate(zip(histories, (old, others), strict=True))
             )
         judging = 0.5 * (judged(self.discriminator(old), False) + judged(self.discriminator(others), True))
         return judged(frozen_call(self.discriminator, rendered), True), judging
