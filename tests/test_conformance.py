@@ -179,7 +179,7 @@ def test_the_command_prints_a_table_and_tells_by_its_exit_code(capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     ("method", "dataset"),
-    [("unflow", "world[train[:3]]"), ("opn", "world-actions[train[:3]]"), ("rotation", "cliparts")],
+    [("cross_pixel", "world[train[:3]]"), ("opn", "world-actions[train[:3]]"), ("rotation", "cliparts")],
 )
 def test_a_method_is_checked_on_the_data_of_its_recipe_of_which_no_more_are_rendered_than_it_takes(
     method: str, dataset: str
@@ -196,7 +196,7 @@ def test_clips_are_rendered_before_and_kept(tmp_path: Path, monkeypatch: pytest.
             (cache_folder() / "world").mkdir(parents=True, exist_ok=True)
 
     monkeypatch.setattr(kit, "open_dataset", lambda name: Rendering(range(30)))
-    subject = Subject.of(methods.load("unflow"), settings={}, dataset="world[train[:30]]", encoder="test_resnet")
+    subject = Subject.of(methods.load("cross_pixel"), settings={}, dataset="world[train[:30]]", encoder="test_resnet")
     cache = kit._cache(tmp_path / "cache", subject)
     assert rendered == list(range(24)) and [entry.name for entry in cache.iterdir()] == ["world"]
     assert (cache / "world").resolve() == (cache_folder() / "world").resolve()

@@ -25,11 +25,13 @@ SLOPE = 0.1
 def warp(images: Tensor, flow: Tensor) -> Tensor:
     """Images (B, C, H, W) looked at where ``flow`` leads: of a second frame, what the first would see of it.
 
-    Bilinear between pixels; beyond the edge, what is at the edge.
+    Bilinear between pixels; beyond the edge, what is at the edge. What is not finite leads nowhere: torch would read
+    memory that is not the image's.
     """
     height, width = flow.shape[2:]
-    x = flow[:, 0] + torch.arange(width, device=flow.device) + 0.5
-    y = flow[:, 1] + (torch.arange(height, device=flow.device) + 0.5)[:, None]
+    right, down = flow.nan_to_num().unbind(1)
+    x = (right + torch.arange(width, device=flow.device) + 0.5).clamp(0, width)
+    y = (down + (torch.arange(height, device=flow.device) + 0.5)[:, None]).clamp(0, height)
     grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
@@ -65,7 +67,8 @@ class FlowDecoder(nn.Module):
     """What an encoder makes of two frames to their flow at the size of each of its maps, coarsest first.
 
     At each size the second map is warped by the flow so far, compared with the first within ``radius`` places, and the
-    flow is corrected by what that shows (Sun et al., "PWC-Net", CVPR 2018, section 3). A batch norm stands before
+    flow is corrected by what that shows (Sun et al., "PWC-Net", CVPR 2018, section 3), by at most as far as is looked:
+    else what is wrong at one size grows with each that follows, and rates must be small. A batch norm stands before
     all, so that encoders of any scale suit, and cosines are of what differs from place to place. The features that are
     published of both frames come in beside the coarsest maps, so that they are trained too.
     """
@@ -94,7 +97,7 @@ class FlowDecoder(nn.Module):
             flow, hidden = resize_flow(flow, size), F.interpolate(hidden, size, mode="nearest")
             costs = cost_volume(first, warp(second, flow), self.radius)
             hidden = stage(torch.cat([costs, first, hidden, flow], dim=1))
-            flow = flow + last(hidden).float()
+            flow = flow + self.radius * torch.tanh(last(hidden).float() / self.radius)
             flows.append(flow)
         return flows
 

@@ -15,8 +15,9 @@ Deviations. What comes out is to be a plain encoder of pictures. So it sees each
 FlowNetC's layers are shared by the frames to the third only; and a decoder compares its maps at every resolution and
 warps between them (PWC-Net), where FlowNetC compares once. Both frames are cut alike, and the second is not warped
 against the first, so that flow which the data know stays true: the held-out score ``epe`` is the distance from it, in
-pixels, beside that of no motion at all. Between the stages the rate falls to a tenth, but not by half after every 100
-thousand steps as well.
+pixels, beside that of no motion at all. The loss is a thousandth of the authors', whose gradients are hundreds of times
+those of other methods: Adam does not see it, and other optimizers' usual rates suit. Between the stages the rate falls
+to a tenth, but not by half after every 100 thousand steps as well.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 LAYER_WEIGHTS = (12.7, 4.35, 3.9, 3.4, 1.1)
 PATCH_RADII = (3, 2, 2, 1, 1)
 """By resolution, the finest first: weight of its losses, and pixels around the middle of its census patches."""
+SCALE = 1e-3
+"""What the sum of all losses is multiplied with."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class UnFlow(PretextMethod):
         optimizer="adam",
         lr=1e-4,
         momentum=0.9,
-        weight_decay=4e-4,
+        weight_decay=4e-4 * SCALE,
         schedule="step",
         milestones=(0.5,),
     )
@@ -172,7 +175,8 @@ class UnFlow(PretextMethod):
         first, second = batch["views"]
         theres, backs = self.flow(self.encoder, first, second)
         losses = self.losses(theres, backs, batch["frames"])
-        found = {"loss": torch.stack([weight * losses[name] for name, weight in self._weights().items()]).sum()}
+        total = torch.stack([weight * losses[name] for name, weight in self._weights().items()]).sum()
+        found = {"loss": SCALE * total}
         found |= {name: losses[name].detach() for name in ("census", "smooth", "consistency")}
         found["covered"] = round_trip(theres[-1], backs[-1])[1].float().mean()
         if "flow" in batch:
