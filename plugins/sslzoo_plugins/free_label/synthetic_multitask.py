@@ -37,6 +37,7 @@ from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.adversarial import frozen_call, judged
 from sslzoo.nn.decoders import Decoder, bottleneck_maps, encode_maps
 from sslzoo.nn.gather import gather, own_part
+from sslzoo.nn.history import History
 from sslzoo.nn.precision import in_float32
 from sslzoo.views import draw_for
 from sslzoo.views.clips import ClipSampling
@@ -132,35 +133,6 @@ def mean_where(values: Tensor, there: Tensor) -> Tensor:
     """(B,): the mean of each picture's ``values`` (B, 1, H, W) ``there``; 0 where there are none."""
     count = there.flatten(1).sum(dim=1).clamp(min=1)
     return torch.where(there, values, 0.0).flatten(1).sum(dim=1) / count
-
-
-class History(nn.Module):
-    """Maps (C, H, W) that went by. A new one is stored in place of one of them half of the time, which is given for it.
-
-    It is saved with the method, and on several processes the same on all if what is exchanged is.
-    """
-
-    maps: Tensor
-    count: Tensor
-
-    def __init__(self, length: int, shape: tuple[int, int, int]) -> None:
-        super().__init__()
-        self.register_buffer("maps", torch.zeros(length, *shape))
-        self.register_buffer("count", torch.tensor(0))
-
-    @torch.no_grad()
-    def exchange(self, new: Tensor, draw: Draw) -> Tensor:
-        """(B, C, H, W) for ``new`` ones of that shape, with random numbers for each. Until it is full it stores all."""
-        length, row = len(self.maps), torch.arange(len(new), device=new.device)
-        place = self.count + row
-        filling = place < length
-        self.maps[place[filling]] = new[filling].to(self.maps.dtype)
-        self.count.add_(len(new)).clamp_(max=length)
-        slot, swapped = draw.integers("slot", length), draw.bernoulli("swap", 0.5) & ~filling
-        given = torch.where(swapped[:, None, None, None], self.maps[slot].to(new.dtype), new)
-        last = torch.full((length,), -1, device=new.device).scatter_reduce(0, slot, row.where(swapped, -1), "amax")
-        self.maps[last >= 0] = new[last[last >= 0]].to(self.maps.dtype)
-        return given
 
 
 def discriminator(channels: int) -> nn.Sequential:
