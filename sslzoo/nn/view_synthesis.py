@@ -58,7 +58,8 @@ def sample_at(images: Tensor, places: Tensor) -> Tensor:
     """Images (B, C, H, W) at ``places`` (B, 2, h, w) in pixels: bilinear, and beyond the edge what is at the edge."""
     height, width = images.shape[2:]
     size = places.new_tensor([width, height])
-    grid = places.permute(0, 2, 3, 1) * (2 / size) - 1
+    # What is not a number would be read from anywhere in memory, as torch does on a CPU.
+    grid = (places.permute(0, 2, 3, 1) * (2 / size) - 1).nan_to_num().clamp(-2, 2)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
