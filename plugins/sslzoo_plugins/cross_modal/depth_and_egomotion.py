@@ -17,7 +17,7 @@ Depth Estimation" (Monodepth2), ICCV 2019, https://arxiv.org/abs/1806.01260, in 
 The pose network is Zhou's, with the batch norms of the paper, of two frames in the order of time as in Monodepth2
 (Zhou: one frame and all its neighbours together); the way back is the inverse. Colours are changed for the networks and
 not for what is compared. Of the renderer's depth and camera nothing is used but intrinsics; where the data does not
-tell these, ``focal`` guesses. Depth is known up to a factor only, so held-out scores make the medians equal.
+tell these, ``focal`` guesses. Depth is known up to a factor only, so its scores make the medians equal.
 
 Deviations. The encoder begins from scratch, as Zhou's (Monodepth2: with ImageNet's weights, and so its pose network).
 Frames are squares of the encoder's size, wide ones squeezed, which the intrinsics follow. The decoder is our own: it
@@ -83,7 +83,7 @@ class DepthAndEgomotionConfig:
 class ThreeFrames(Views):
     """``frames`` (B, 3, C, H, W) in [0, 1], ``intrinsics`` (B, 3, 3), and as ``views`` the frames with other colours.
 
-    ``depth`` (B, 1, H, W) of the middle one, for held-out scores and pictures only, where all samples have it.
+    ``depth`` (B, 1, H, W) of the middle one, for scores and pictures only, where all samples have it.
     """
 
     def __init__(self, config: DepthAndEgomotionConfig, spec: InputSpec) -> None:
@@ -227,8 +227,8 @@ class DepthAndEgomotion(PretextMethod):
             shares.append((error < unmoved).float().mean())
             errors.append(error.mean())
         scores = {"loss": loss / len(disparities), "photometric": errors[0], "counted": shares[0]}
-        if not self.training and "depth" in batch:
-            told = depth_scores(median_scaled(depths[0], batch["depth"]), batch["depth"])
+        if "depth" in batch:
+            told = depth_scores(median_scaled(depths[0].detach(), batch["depth"]), batch["depth"])
             scores |= {name: told[name].nanmean() for name in ("abs_rel", "delta_1")}
         return {name: score.detach() if name != "loss" else score for name, score in scores.items()}
 

@@ -113,6 +113,7 @@ class _Ear:
 def observed(package: str, folder: Path, run: Callable[[Path], None], promises: Sequence[str]) -> Iterator[Verdict]:
     """``run`` a plugin with ``folder`` as working directory and a folder in it to use; tell of ``promises``."""
     os.chdir(folder)
+    torch.set_num_threads(1)  # as runs do that are examined; else it would seem to be the plugin's doing
     conduct = Conduct(package)
     try:
         run(folder / "run")
