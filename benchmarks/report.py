@@ -170,7 +170,8 @@ HEAD = """# Benchmarks
 Written by `make bench`, which runs all of them: what sslzoo costs beside other libraries and beside the bare limit.
 Both sides of a comparison do the same work and are measured by turns in one run, so a ratio is the median over turns
 that follow each other, and its spread is the quartiles (of three turns or less, the extremes). A budget is what the
-project promises. What the methods learn is another question: [zoo.md](zoo.md), which `make zoo` writes.
+project promises. Machines are shared and other programs may have run beside: ratios mean more than seconds. What the
+methods learn is another question: [zoo.md](zoo.md), which `make zoo` writes.
 """
 
 BENCHMARKS = (
