@@ -161,6 +161,7 @@ class Training:
                 self.display.warn("batch norm", "batch norm takes its statistics on each process alone")
             if progress.step:
                 self.display.say(f"going on in {self.out} after step {progress.step} of {progress.total_steps}")
+            self.profile.start(progress.total_steps - progress.step)
             while progress.step < progress.total_steps:
                 self.epoch(progress.epoch)
             if config.profile and main:

@@ -31,7 +31,7 @@ IN_STEP = {
     "checkpoint": "checkpoint",
 }
 WARM_UP = 5
-"""Steps that do not count: memory is laid out, kernels are chosen, workers start."""
+"""Steps that do not count, or half of all where there are few: memory is laid out, kernels chosen, workers started."""
 STARVED = 0.2
 """Share of a step spent waiting that is worth a word."""
 CROWDED = 1.5
@@ -48,8 +48,12 @@ class Profile:
     def __init__(self, resolved: Resolved, batch_size: int, exact: bool) -> None:
         """``batch_size`` is of one process."""
         self.resolved, self.batch_size, self.exact = resolved, batch_size, exact
+        self.start(0)
+
+    def start(self, steps: int) -> None:
+        """That many steps follow."""
         self.watch, self.loader = Stopwatch(), Stopwatch()
-        self.steps = -WARM_UP
+        self.steps = -min(WARM_UP, steps // 2)
         self.began = time.perf_counter()
 
     @contextmanager
@@ -74,11 +78,10 @@ class Profile:
         """A step has ended."""
         self.steps += 1
         if self.steps == 0:
-            self.watch, self.loader = Stopwatch(), Stopwatch()
-            self.began = time.perf_counter()
+            self.start(0)
 
     def result(self) -> dict[str, Any]:
-        """Milliseconds per step by part, of the process and of the loader; None of a run that was too short."""
+        """Milliseconds per step by part, of the process and of the loader."""
         whole = time.perf_counter() - self.began
         steps = max(1, self.steps)
         parts = {part: self.watch.seconds[part] for part in IN_STEP if part in self.watch.seconds}
@@ -95,15 +98,16 @@ class Profile:
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``profile.json`` there, and return what it says."""
-        result = self.result() | {"warnings": self.warnings()}
+        result = self.result()
+        result["warnings"] = warnings(result)
         with atomic_write(folder / "profile.json") as path:
             path.write_text(json.dumps(result, indent=1) + "\n")
         return result
 
-    def warnings(self) -> list[str]:
-        """What is wrong, and what to do, in one line each."""
-        found = self.result()
-        return [text for text in (_starved(found), _crowded(found)) if text]
+
+def warnings(result: dict[str, Any]) -> list[str]:
+    """What is wrong, and what to do, in one line each."""
+    return [text for text in (_starved(result), _crowded(result)) if text]
 
 
 def table(result: dict[str, Any]) -> Table:

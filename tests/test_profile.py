@@ -21,6 +21,7 @@ def profile(workers: int = 1, threads: int = 2, batch_size: int = 64) -> Profile
 
 def warmed_up(**settings: int) -> Profile:
     begun = profile(**settings)
+    begun.start(100)
     for _ in range(WARM_UP):
         with begun("forward"):
             time.sleep(0.001)
@@ -58,6 +59,14 @@ def test_the_time_until_a_batch_arrives_is_waiting() -> None:
     begun = warmed_up()
     assert list(begun.waiting(slow())) == [0, 1, 2]
     assert 0.06 <= begun.watch.seconds["wait"] < 0.6
+
+
+def test_of_a_short_run_the_second_half_counts() -> None:
+    begun = profile()
+    begun.start(4)
+    for _ in range(4):
+        begun.step()
+    assert begun.result()["steps"] == 2
 
 
 def test_what_came_before_the_warm_up_ended_does_not_count() -> None:

@@ -188,10 +188,11 @@ def make_room(size: int, limit: int, but: Path) -> bool:
         return False
     others = [folder for folder in but.parent.iterdir() if folder != but]
     others.sort(key=lambda folder: folder.stat().st_mtime)
-    used = sum(map(_used, others))
-    while used + size > limit:
-        used -= _used(others[0])
-        shutil.rmtree(others.pop(0), ignore_errors=True)
+    used = {folder: _used(folder) for folder in others}
+    while sum(used.values()) + size > limit:
+        folder = next(iter(used))
+        shutil.rmtree(folder, ignore_errors=True)
+        del used[folder]
     return True
 
 

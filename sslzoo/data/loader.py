@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -117,20 +116,21 @@ class Collate:
     augment: bool
 
     def __call__(self, read: Read | tuple[Read, Stopwatch]) -> Batch:
-        read, watch = read if isinstance(read, tuple) else (read, None)
+        timed = isinstance(read, tuple)
+        read, watch = read if isinstance(read, tuple) else (read, Stopwatch())
         if isinstance(read, UserError):
             return {"error": read}
         samples, unreadable = _sort_out(read)
         try:
-            with watch("crop") if watch else nullcontext():
+            with watch("crop"):
                 batch = collate(self.views, [_Fields(sample) for sample in samples])
             if self.augment:
-                with watch("augment") if watch else nullcontext():
+                with watch("augment"):
                     batch = self.views.augment(batch)
         except UserError as error:
             return {"error": error}
         told = {"unreadable": unreadable} if unreadable else {}
-        return {**batch, **told, **({"seconds": watch.seconds} if watch else {})}
+        return {**batch, **told, **({"seconds": watch.seconds} if timed else {})}
 
 
 class _Fields(dict):
