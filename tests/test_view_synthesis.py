@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from sslzoo.nn.places import sample_at
 from sslzoo.nn.view_synthesis import (
     backproject,
     backwards,
@@ -15,7 +16,6 @@ from sslzoo.nn.view_synthesis import (
     photometric_error,
     project,
     rigid_motion,
-    sample_at,
     synthesise,
     transform,
 )

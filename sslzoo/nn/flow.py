@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sslzoo.encoders import spec_of
 from sslzoo.nn.decoders import MapShape, Size, encode_maps, map_shapes
+from sslzoo.nn.places import pixel_places, sample_at
 from sslzoo.nn.precision import in_float32
 
 SLOPE = 0.1
@@ -25,15 +26,10 @@ SLOPE = 0.1
 def warp(images: Tensor, flow: Tensor) -> Tensor:
     """Images (B, C, H, W) looked at where ``flow`` leads: of a second frame, what the first would see of it.
 
-    Bilinear between pixels; beyond the edge, what is at the edge. What is not finite leads nowhere: torch would read
-    memory that is not the image's.
+    Bilinear between pixels; beyond the edge, what is at the edge. What is not a number leads nowhere.
     """
     height, width = flow.shape[2:]
-    right, down = flow.nan_to_num().unbind(1)
-    x = (right + torch.arange(width, device=flow.device) + 0.5).clamp(0, width)
-    y = (down + (torch.arange(height, device=flow.device) + 0.5)[:, None]).clamp(0, height)
-    grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return sample_at(images, flow.nan_to_num() + pixel_places(height, width, flow.device))
 
 
 @in_float32

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sslzoo.nn.places import pixel_places, sample_at
 from sslzoo.nn.precision import in_float32
 
 NEAREST = 1e-3
@@ -32,9 +33,8 @@ def synthesise(source: Tensor, depth: Tensor, pose: Tensor, intrinsics: Tensor) 
 def backproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
     """(B, 3, H, W): the points that pixels show, in the camera's frame."""
     height, width = depth.shape[2:]
-    x = (torch.arange(width, device=depth.device) + 0.5).expand(height, width)
-    y = (torch.arange(height, device=depth.device) + 0.5)[:, None].expand(height, width)
-    pixels = torch.stack([x, y, torch.ones_like(x)]).flatten(1)
+    places = pixel_places(height, width, depth.device)
+    pixels = torch.cat([places, torch.ones_like(places[:1])]).flatten(1)
     rays = torch.linalg.solve(intrinsics, pixels.expand(len(depth), -1, -1))
     return rays.view(-1, 3, height, width) * depth
 
@@ -51,16 +51,6 @@ def project(points: Tensor, intrinsics: Tensor) -> Tensor:
     """(B, 2, H, W): the places, x and y in pixels, where points (B, 3, H, W) of a camera's frame are seen."""
     seen = (intrinsics @ points.flatten(2)).view_as(points)
     return seen[:, :2] / seen[:, 2:].clamp(min=NEAREST)
-
-
-@in_float32
-def sample_at(images: Tensor, places: Tensor) -> Tensor:
-    """Images (B, C, H, W) at ``places`` (B, 2, h, w) in pixels: bilinear, and beyond the edge what is at the edge."""
-    height, width = images.shape[2:]
-    size = places.new_tensor([width, height])
-    # What is not a number would be read from anywhere in memory, as torch does on a CPU.
-    grid = (places.permute(0, 2, 3, 1) * (2 / size) - 1).nan_to_num().clamp(-2, 2)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 @in_float32
