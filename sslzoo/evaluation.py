@@ -25,7 +25,7 @@ class EvaluationInfo:
     metric: str
     """The metric that stands for the whole, in [0, 1], larger is better. Empty for an evaluation that only draws."""
     modalities: tuple[str, ...]
-    """What the encoders it is for take: ``image``, ``clip`` or both, or ``audio``."""
+    """What it looks at: some of ``image``, ``clip``, ``audio``. Without ``clip`` encoders of clips are refused."""
     summary: str
     fits: bool = True
     """Whether it fits something to a training split. If not, it looks at one split only, labelled or not, which
