@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +110,18 @@ def test_slow_answer_runs_into_the_timeout(hub: LoopbackHub, api: HfApi, tmp_pat
         api.model_info("tester/x", timeout=0.05)
     hub.stop()
     assert time.monotonic() - start < 2.0, "a hub that stops must not wait for its delays"
+
+
+def test_hub_that_leaves_answers_nobody_over_the_connections_that_are_open(hub: LoopbackHub) -> None:
+    """A client that is hung up on tries again at once, over whatever connection it still has."""
+    slow = hub.delay("/api/models/tester/x", 5.0)
+    with socket.create_connection(("127.0.0.1", urllib.parse.urlsplit(hub.endpoint).port), timeout=5) as client:
+        client.sendall(b"GET /api/models/tester/x HTTP/1.1\r\nHost: hub\r\n\r\n")
+        while not slow.hits:
+            pass
+        hub.stop()
+        assert client.recv(1) == b""
+    assert hub.requests == []
 
 
 @pytest.mark.parametrize(

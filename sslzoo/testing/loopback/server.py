@@ -120,7 +120,7 @@ class LoopbackHub:
 
     def leave(self, method: str, path: str) -> Fault:
         """Go away for good when the next such request comes, before it has any effect."""
-        return self._traffic.add(path, method=method, status=503, then=self.stop)
+        return self._traffic.add(path, method=method, then=self.stop)
 
     def meanwhile(self, method: str, path: str, act: Callable[[], None]) -> Fault:
         """Have something happen between the next such request and its effect: somebody else is faster."""
@@ -154,6 +154,8 @@ class LoopbackHub:
                 reply = self._traffic.spoil(call, respond(call))
             except HubError as error:
                 reply = error.reply()
+            except ConnectionAbortedError:
+                raise
             except Exception as error:
                 traceback.print_exc()
                 reply = HubError(500, f"The loopback hub is broken: {error!r}").reply()

@@ -71,7 +71,10 @@ class Traffic:
         self._lock = threading.Lock()
 
     def hinder(self, call: Call) -> None:
-        """Delay or refuse a request before it has any effect."""
+        """Delay or refuse a request before it has any effect; a hub that has left answers nobody.
+
+        A client whose connection is hung up on may try again at once over another that is still open.
+        """
         with self._lock:
             struck = [fault for fault in self.faults if fault.hinders and fault.strikes(call)]
         for fault in struck:
@@ -80,6 +83,8 @@ class Traffic:
                 fault.then()
             if fault.error:
                 raise fault.error
+        if self.stopped.is_set():
+            raise ConnectionAbortedError("the hub has left")
 
     def hears(self, call: Call) -> int | None:
         """After how many bytes of a request's body to hang up; ``None``: not at all."""
