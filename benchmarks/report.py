@@ -108,6 +108,18 @@ def training_profiles(results: Results) -> Iterator[str]:
             yield f"{case}, {side}: a step of {profile['step']:.0f} ms is {blamed(profile)}"
 
 
+def functions_of(rows: Callable[[Results], Iterator[Row]]) -> Callable[[Results], Iterator[str]]:
+    """Of each row that misses its budget, the functions that our side's time went to, with what they call."""
+
+    def lines(results: Results) -> Iterator[str]:
+        for (name, result), row in zip(results.items(), rows(results), strict=True):
+            if "missed" in row[-1]:
+                parts = (f"`{function}` {share:.0%}" for function, share in list(result["profile"].items())[:5])
+                yield f"{name.replace('_', ' ')}: sslzoo's time goes to {', '.join(parts)}"
+
+    return lines
+
+
 def views_rows(results: Results) -> Iterator[Row]:
     for name, result in results.items():
         size, form, rival = name.split(", ")
@@ -190,6 +202,7 @@ BENCHMARKS = (
         "Samples per second and core of SimCLR's two views, of decoded pictures and with decoding.",
         ("views", "pictures", "beside", "sslzoo", "other", "times as fast", "spread", "budget", ""),
         views_rows,
+        functions_of(views_rows),
     ),
     Benchmark(
         "evaluations",
@@ -198,6 +211,7 @@ BENCHMARKS = (
         "sides' balanced accuracies are apart at most.",
         ("evaluation", "sslzoo", "scikit-learn", "times as fast", "spread", "scores apart", "budget", ""),
         evaluations_rows,
+        functions_of(evaluations_rows),
     ),
     Benchmark(
         "startup",
@@ -213,6 +227,7 @@ BENCHMARKS = (
         "huggingface_hub alone, without checksum, fingerprint and strict keys.",
         ("operation", "encoder", "sslzoo", "bare", "times as long", "spread", "budget", ""),
         hub_rows,
+        functions_of(hub_rows),
     ),
     Benchmark(
         "memory",

@@ -6,9 +6,11 @@ follow each other, as on a busy machine both of a pair suffer alike.
 
 from __future__ import annotations
 
+import cProfile
 import json
 import os
 import platform
+import pstats
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +18,12 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
+
+import sslzoo
+
+PACKAGE = Path(sslzoo.__file__).parent
+TELLING = 0.1, 0.9
+"""Shares of a side's time: who has less matters little, who has more is all of it."""
 
 Side = Callable[[], Any]
 T = TypeVar("T")
@@ -25,7 +33,8 @@ def measure(prepare: Callable[[], Mapping[str, Side]], turns: int) -> dict[str, 
     """Time the two sides that ``prepare`` gives by name, anew for each turn; ratios are of the first to the second.
 
     Each side is first as often as the other. The first pair warms up and does not count. Of each clock (``wall``, and
-    ``processor`` with all threads of this process) the medians, the ratio with its quartiles, and that of the fastest.
+    ``processor`` with all threads of this process) the medians, the ratio with its quartiles, and that of the fastest;
+    and, of a further turn, where the time of sslzoo's side goes.
     """
     clocks: dict[str, list[tuple[float, float]]] = {}
     for turn in range(turns + 1):
@@ -35,7 +44,22 @@ def measure(prepare: Callable[[], Mapping[str, Side]], turns: int) -> dict[str, 
             began, worked = time.perf_counter(), time.process_time()
             sides[name]()
             clocks[name].append((time.perf_counter() - began, time.process_time() - worked))
-    return {kind: _summary(clocks, index) for index, kind in enumerate(("wall", "processor"))}
+    found = {kind: _summary(clocks, index) for index, kind in enumerate(("wall", "processor"))}
+    return found | {"profile": shares(prepare()["sslzoo"])}
+
+
+def shares(side: Side) -> dict[str, float]:
+    """The functions of sslzoo that a side is in for most of its time, with what they call; some call one another."""
+    profile = cProfile.Profile()
+    profile.runcall(side)
+    stats = pstats.Stats(profile)
+    spent = {
+        f"{Path(file).stem}.{function}": within / stats.total_tt  # type: ignore[attr-defined]
+        for (file, _, function), (_, _, _, within, _) in stats.stats.items()  # type: ignore[attr-defined]
+        if Path(file).is_relative_to(PACKAGE) and function[0] not in "_<"
+    }
+    longest = sorted(spent.items(), key=lambda item: -item[1])
+    return {name: round(share, 2) for name, share in longest if TELLING[0] <= share <= TELLING[1]}
 
 
 def in_turn(sides: Sequence[T], turn: int) -> Iterator[T]:
