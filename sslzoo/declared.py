@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.machinery import ModuleSpec
-from importlib.metadata import EntryPoint
+from importlib.metadata import Distribution, EntryPoint
 from pathlib import Path
-from typing import Any
-
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING, Any
 
 from sslzoo import __version__
 from sslzoo.taxonomy import CONTRACT, MethodInfo, Paper
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+_OF_SSLZOO = re.compile(r"\s*sslzoo(?![\w.-])", re.IGNORECASE)
+"""How a requirement of sslzoo, and of no ``sslzoo-plugins``, begins."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class Listed:
 
 def listed(name: str, entries: list[EntryPoint]) -> Listed:
     """The plugin that ``entries`` declare under ``name``; there should be one."""
-    objection = "is declared twice" if len(entries) > 1 else objection_to(entries[0]).partition(":")[0]
-    return Listed(name, " and ".join(sorted(map(package_of, entries))), read_info(entries[0]), objection)
+    info = read_info(entries[0])
+    objection = "is declared twice" if len(entries) > 1 else objection_to(entries[0], info).partition(":")[0]
+    return Listed(name, " and ".join(sorted(map(package_of, entries))), info, objection)
 
 
 def method_info(plugin: Listed) -> MethodInfo | None:
@@ -48,7 +54,7 @@ def method_info(plugin: Listed) -> MethodInfo | None:
 
 def package_of(entry: EntryPoint) -> str:
     """The distribution that declares an entry point."""
-    return (entry.dist.name if entry.dist else None) or "an unknown package"
+    return (_named(entry.dist) if entry.dist else None) or "an unknown package"
 
 
 def origin(entry: EntryPoint) -> str:
@@ -56,8 +62,9 @@ def origin(entry: EntryPoint) -> str:
     return f"{entry.value} (from {package_of(entry)})"
 
 
-def objection_to(entry: EntryPoint) -> str:
-    """Why this sslzoo must not import what an entry point names; empty if nothing speaks against it.
+def objection_to(entry: EntryPoint, info: dict[str, Any] | None) -> str:
+    """Why this sslzoo must not import what an entry point names, of which ``info`` was read; empty if nothing speaks
+    against it.
 
     A plugin for a newer sslzoo may not even import here, so it is told apart before it is tried.
     """
@@ -67,7 +74,7 @@ def objection_to(entry: EntryPoint) -> str:
         if not needed.specifier.contains(__version__, prereleases=True):
             upgrade = f"pip install --upgrade {package_of(entry)} sslzoo"
             return f"needs sslzoo{needed.specifier} and this is sslzoo {__version__}: {upgrade}"
-    return objection_to_contract((read_info(entry) or {}).get("contract", 1))
+    return objection_to_contract((info or {}).get("contract", 1))
 
 
 def objection_to_contract(contract: Any) -> str:
@@ -100,17 +107,32 @@ def read_info(entry: EntryPoint) -> dict[str, Any] | None:
 
 def _needed(entry: EntryPoint) -> list[Requirement]:
     """What the package of an entry point requires of sslzoo, here and with the extras the entry point names."""
+    texts = [text for text in (_required(entry.dist) if entry.dist else ()) if _OF_SSLZOO.match(text)]
+    if not texts:
+        return []
+    from packaging.requirements import InvalidRequirement, Requirement  # slow, and few need it
+
     needed = []
-    for text in (entry.dist.requires if entry.dist else None) or []:
+    for text in texts:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:  # pip's business
             continue
         marker = requirement.marker
-        applies = marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *entry.extras))
-        if canonicalize_name(requirement.name) == "sslzoo" and applies:
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *entry.extras)):
             needed.append(requirement)
     return needed
+
+
+@lru_cache
+def _named(package: Distribution) -> str:
+    """Its name, for which its metadata is parsed."""
+    return package.name
+
+
+@lru_cache
+def _required(package: Distribution) -> tuple[str, ...]:
+    return tuple(package.requires or ())
 
 
 def _literal_arguments(node: ast.expr | None) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from traceback import walk_stack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.declared import Listed, listed, method_info, objection_to, objection_to_contract, origin
+from sslzoo.declared import Listed, listed, method_info, objection_to, objection_to_contract, origin, read_info
 
 if TYPE_CHECKING:
     from sslzoo.data.source import NamedDataset
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
             raise UsageError(f"no {self.noun} {name!r}; {hint}")
         if len(entries) > 1:
             raise BrokenPlugin(f"{self.noun} {name!r} is declared twice: {self.origin(name)}; uninstall one")
-        if objection := objection_to(entries[0]):
+        if objection := objection_to(entries[0], read_info(entries[0])):
             raise BrokenPlugin(f"{origin(entries[0])} {objection}")
         return entries[0]
 
