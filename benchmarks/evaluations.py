@@ -8,7 +8,7 @@ it is ``LogisticRegression`` with the same values of C, one after the other with
 the same objective is as small as ours, and, "by default", as small as scikit-learn wants it if nothing is said, which
 leaves some scores short of their place. And it is ``KNeighborsClassifier`` by brute force with the Euclidean distance
 of normalised features, as its cosine distance takes longer. ``evaluations.json`` keeps all of it, and both sides'
-scores.
+scores. Everything runs on one thread: on more, how long scikit-learn takes depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from side_by_side import line, measure, write
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler, normalize
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sslzoo.api import open_dataset
@@ -70,6 +71,7 @@ class Rows:
 def main() -> None:
     """Measure, print, write."""
     arguments = tyro.cli(Arguments, description=__doc__)
+    torch.set_num_threads(1)
     results: dict[str, Any] = {}
     for architecture in arguments.encoders:
         layers = rows_of(architecture)
@@ -78,8 +80,7 @@ def main() -> None:
         compare(results, f"linear by default, {architecture}", our_probe, their_usual_probe, layers, arguments.turns)
     for name, size in CLUSTERED.items():
         compare(results, f"k-NN, {name}", our_knn, their_knn, [clusters(*size)], arguments.turns)
-    threads = torch.get_num_threads()
-    write(arguments.out, arguments.turns, ("timm", "scikit-learn"), results, threads=threads)
+    write(arguments.out, arguments.turns, ("timm", "scikit-learn"), results, threads=1)
 
 
 def compare(
@@ -93,7 +94,8 @@ def compare(
     """Both sides on every layer; their scores, too, for a fast wrong answer is none."""
     sides = {"scikit-learn": theirs, "sslzoo": ours}
     scores = {side: [round(rows.score(run(rows)), 4) for rows in layers] for side, run in sides.items()}
-    result = measure(lambda: {side: partial(on_all, run, layers) for side, run in sides.items()}, turns)
+    with threadpool_limits(1):
+        result = measure(lambda: {side: partial(on_all, run, layers) for side, run in sides.items()}, turns)
     results[name] = {**result, "scores": scores, "features": [list(rows.train.shape) for rows in layers]}
     judged = verdict(result["wall"]["ratio"], EVALUATIONS)
     print(line(name, result), f"| budget {EVALUATIONS}: {judged} | {scores}", flush=True)
