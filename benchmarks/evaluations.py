@@ -73,13 +73,14 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
-    for architecture in arguments.encoders:
-        layers = rows_of(architecture)
-        compare(results, f"k-NN, {architecture}", our_knn, their_knn, [layers[-1]], arguments.turns)
-        compare(results, f"linear, {architecture}", our_probe, their_probe, layers, arguments.turns)
-        compare(results, f"linear by default, {architecture}", our_probe, their_usual_probe, layers, arguments.turns)
-    for name, size in CLUSTERED.items():
-        compare(results, f"k-NN, {name}", our_knn, their_knn, [clusters(*size)], arguments.turns)
+    with threadpool_limits(1):
+        for architecture in arguments.encoders:
+            layers = rows_of(architecture)
+            for name, theirs in (("linear", their_probe), ("linear by default", their_usual_probe)):
+                compare(results, f"{name}, {architecture}", our_probe, theirs, layers, arguments.turns)
+            compare(results, f"k-NN, {architecture}", our_knn, their_knn, [layers[-1]], arguments.turns)
+        for name, size in CLUSTERED.items():
+            compare(results, f"k-NN, {name}", our_knn, their_knn, [clusters(*size)], arguments.turns)
     write(arguments.out, arguments.turns, ("timm", "scikit-learn"), results, threads=1)
 
 
@@ -94,8 +95,7 @@ def compare(
     """Both sides on every layer; their scores, too, for a fast wrong answer is none."""
     sides = {"scikit-learn": theirs, "sslzoo": ours}
     scores = {side: [round(rows.score(run(rows)), 4) for rows in layers] for side, run in sides.items()}
-    with threadpool_limits(1):
-        result = measure(lambda: {side: partial(on_all, run, layers) for side, run in sides.items()}, turns)
+    result = measure(lambda: {side: partial(on_all, run, layers) for side, run in sides.items()}, turns)
     results[name] = {**result, "scores": scores, "features": [list(rows.train.shape) for rows in layers]}
     judged = verdict(result["wall"]["ratio"], EVALUATIONS)
     print(line(name, result), f"| budget {EVALUATIONS}: {judged} | {scores}", flush=True)
