@@ -49,15 +49,24 @@ def measure(prepare: Callable[[], Mapping[str, Side]], turns: int) -> dict[str, 
 
 
 def shares(side: Side) -> dict[str, float]:
-    """The functions of sslzoo that a side is in for most of its time, with what they call; some call one another."""
+    """The functions of sslzoo that a side is in for most of its time, with what they call; some call one another.
+
+    Where there is only one, those of other packages, without what they call.
+    """
     profile = cProfile.Profile()
     profile.runcall(side)
     stats = pstats.Stats(profile)
-    spent = {
-        f"{Path(file).stem}.{function}": within / stats.total_tt  # type: ignore[attr-defined]
-        for (file, _, function), (_, _, _, within, _) in stats.stats.items()  # type: ignore[attr-defined]
-        if Path(file).is_relative_to(PACKAGE) and function[0] not in "_<"
-    }
+    ours, others = {}, {}
+    for (file, _, function), (_, _, own, within, _) in stats.stats.items():  # type: ignore[attr-defined]
+        if Path(file).is_relative_to(PACKAGE) and function[0] not in "_<":
+            ours[f"{Path(file).stem}.{function}"] = within / stats.total_tt  # type: ignore[attr-defined]
+        else:
+            name = function.split("'")[1] if function.startswith("<method '") else function.strip("<>")
+            others[name if file == "~" else f"{Path(file).stem}.{name}"] = own / stats.total_tt  # type: ignore[attr-defined]
+    return _telling(ours) or _telling(others)
+
+
+def _telling(spent: dict[str, float]) -> dict[str, float]:
     longest = sorted(spent.items(), key=lambda item: -item[1])
     return {name: round(share, 2) for name, share in longest if TELLING[0] <= share <= TELLING[1]}
 

@@ -1,0 +1,217 @@
+"""At what budget methods are compared, and how they are scored: of pictures on ``cliparts``, of clips on ``world``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import timm
+import torch
+from torch import nn
+
+from sslzoo.api import open_dataset
+from sslzoo.config import PretrainConfig
+from sslzoo.data.source import Source
+from sslzoo.encoders import create_encoder, create_sound_encoder, takes_clips
+from sslzoo.encoders.video import is_video
+from sslzoo.recipes import recipe_of
+from sslzoo.registry import evaluations, methods
+from sslzoo.report import evaluate
+from sslzoo.views import Sample
+
+UNTRAINED = "untrained"
+TRANSFORMER, OF_CLIPS = "test_vit", "test_r3d"
+"""In place of a budget's encoder, for methods whose recipe has a transformer, or an encoder of clips; its arguments are
+the recipe's."""
+SMALLEST: dict[str, Any] = {
+    "encoder": "test_resnet",
+    "image_size": 64,
+    "precision": "bf16",
+    "threads": 1,
+    "workers": 0,
+    "log_every": 50,
+}
+
+
+class Track:
+    """Methods that are pretrained and scored alike."""
+
+    name: ClassVar[str]
+    """Of the JSON file with its entries."""
+    text: ClassVar[str]
+    """Before its table."""
+    scored_on: ClassVar[tuple[str, ...]]
+    """Data sets."""
+    budget: ClassVar[Mapping[str, Any]]
+    """Settings of every run, in place of its recipe's."""
+    columns: ClassVar[Mapping[str, str]]
+    """Titles by score; the first is what methods are ranked by."""
+    younger: ClassVar[tuple[str, ...]] = ()
+    """Settings that came after the first entries and are nothing to them."""
+
+    def covers(self, modalities: tuple[str, ...]) -> bool:
+        """Whether a method of such data is of this track."""
+        raise NotImplementedError
+
+    def open(self, name: str) -> Source:
+        """A data set by name."""
+        return open_dataset(name)
+
+    def scores(self, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
+        """Of an encoder, and of the encoder of sounds that came with it."""
+        raise NotImplementedError
+
+    def untrained(self, architecture: str, args: list[str], seed: int) -> tuple[nn.Module, nn.Module | None]:
+        """What is scored for comparison."""
+        return create_encoder(architecture, self.budget["image_size"], args=args, seed=seed), None
+
+    def methods(self) -> list[str]:
+        """Those installed that have the recipe ``small``."""
+        found = [methods.load(name) for name in methods.names()]
+        return [one.info.name for one in found if self.covers(one.info.modalities) and "small" in one.recipes]
+
+    def recipe(self, name: str) -> tuple[PretrainConfig, Any]:
+        """A method's recipe at the budget."""
+        config, own = recipe_of(methods.load(name), "small")
+        pretrained_cfg = timm.get_pretrained_cfg(config.encoder)
+        if is_video(config.encoder):
+            return replace(config, **self.budget | {"encoder": OF_CLIPS}), own
+        transformer = pretrained_cfg is not None and pretrained_cfg.fixed_input_size
+        return replace(config, **self.budget | ({"encoder": TRANSFORMER} if transformer else {})), own
+
+    def untrained_of(self, name: str) -> str:
+        """What a method is to be compared with: ``untrained``, the encoder, and its arguments."""
+        config, _ = self.recipe(name)
+        return " ".join([UNTRAINED, config.encoder, *config.encoder_args])
+
+
+class Images(Track):
+    """Balanced accuracy on the test split, by k-NN and by a linear probe of the best and of the last layer."""
+
+    name = "zoo"
+    text = f"""## Pictures
+
+At 64 px, with test_resnet ({TRANSFORMER} where the method is for transformers, compared with that one untrained),
+batches of 64 and 10 epochs of cliparts[unlabeled], whose decoding is not timed. Scores are class-balanced accuracies.
+"""
+    dataset = "cliparts"
+    scored_on = (dataset,)
+    budget = SMALLEST | {
+        "dataset": f"{dataset}[unlabeled]",
+        "validation": f"{dataset}[test]",
+        "batch_size": 64,
+        "epochs": 10,
+    }
+    columns: ClassVar = {"knn": "k-NN", "linear_best": "linear, best layer", "linear_last": "linear, last layer"}
+    younger = ("illustrate", "monitor_features", "monitor_knn", "cache", "profile", "frames")
+
+    def covers(self, modalities: tuple[str, ...]) -> bool:
+        return modalities == ("image",)
+
+    def open(self, name: str) -> Source:
+        return decoded(name)
+
+    def scores(self, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
+        knn, linear = (score(name, encoder, self.dataset) for name in ("knn", "linear"))
+        return {
+            "knn": knn["balanced_accuracy"],
+            "linear_best": linear["best_layer_balanced_accuracy"],
+            "linear_last": linear["balanced_accuracy"],
+        }
+
+
+class Clips(Track):
+    """Actions and materials, told apart; of an encoder of images depth and flow, too, and of one of sounds those."""
+
+    name = "zoo_clips"
+    text = f"""## Clips
+
+At 64 px, with test_resnet ({OF_CLIPS} where the method is for encoders of clips, compared with that one untrained), 30
+epochs of `world` or `world-actions`, and the recipe's own size of a batch. *action* is the class-balanced accuracy of
+`action` on world-actions (chance 7.1), *material* that on world (of what things are made, chance 16.7), *depth* the
+share of pixels off by less than a quarter, *flow* that of pixels within one pixel of the true flow, after 10 epochs of
+its decoder, and *audio* the balanced accuracy in telling materials from sounds (chance 16.7).
+"""
+    scored_on = ("world-actions", "world")
+    budget = SMALLEST | {"epochs": 30}
+    columns: ClassVar = {
+        "action": "action",
+        "material": "material",
+        "depth": "depth",
+        "flow": "flow",
+        "audio": "audio",
+    }
+    held_out: ClassVar = {"pairs:world+cliparts": "pairs:world[test]+cliparts[test]"}
+
+    def covers(self, modalities: tuple[str, ...]) -> bool:
+        return "clip" in modalities
+
+    def recipe(self, name: str) -> tuple[PretrainConfig, Any]:
+        config, own = super().recipe(name)
+        validation = self.held_out.get(config.dataset, f"{config.dataset}[test]")
+        if hasattr(own, "sound_encoder"):
+            own = replace(own, sound_encoder=self.budget["encoder"])
+        return replace(config, validation=validation), own
+
+    def untrained(self, architecture: str, args: list[str], seed: int) -> tuple[nn.Module, nn.Module | None]:
+        encoder, _ = super().untrained(architecture, args, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return encoder, create_sound_encoder(self.budget["encoder"])
+
+    def scores(self, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
+        found = {
+            "action": score("action", encoder, "world-actions")["balanced_accuracy"],
+            "material": score("action", encoder, "world")["balanced_accuracy"],
+        }
+        if not takes_clips(encoder):
+            found["depth"] = score("depth", encoder, "world")["delta_1"]
+            found["flow"] = score("flow", encoder, "world", epochs=10)["within_1px"]
+        if sounds is not None:
+            found["audio"] = score("audio", sounds, "world")["balanced_accuracy"]
+        return found
+
+
+TRACKS = (Images(), Clips())
+
+
+def track_of(name: str) -> Track:
+    """That a method is of."""
+    return next(track for track in TRACKS if track.covers(methods.load(name).info.modalities))
+
+
+def score(name: str, encoder: nn.Module, dataset: str, **settings: Any) -> dict[str, float]:
+    """What an evaluation finds, with the settings that are not its own defaults."""
+    kind = evaluations.load(name)
+    opened = decoded if dataset == Images.dataset else open_dataset
+    train, test = (opened(f"{dataset}[{split}]") for split in ("train", "test"))
+    return evaluate(kind(kind.Config(**settings)), encoder, train, test, model="zoo", baseline=False).metrics
+
+
+class Decoded(Source):
+    """A data set that is decoded once by each process, which reads it hundreds of times."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.name, self.license = source, source.name, source.license
+        self.class_names, self.samples = source.class_names, [source.read(index) for index in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, index: int) -> Sample:
+        return dict(self.samples[index])
+
+    @property
+    def fingerprint(self) -> str:
+        return self.source.fingerprint
+
+    def labels(self) -> torch.Tensor:
+        return self.source.labels()
+
+
+@functools.cache
+def decoded(name: str) -> Decoded:
+    """A data set of pictures by name."""
+    return Decoded(open_dataset(name))
