@@ -18,8 +18,8 @@ from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
 from sslzoo.encoders import spec_of
-from sslzoo.handover import SOUND_ENCODER, load_heads
-from sslzoo.hub.load import load_encoder
+from sslzoo.handover import load_heads
+from sslzoo.hub.load import load_encoder, sound_encoder_of
 from sslzoo.hub.pull import pull
 from sslzoo.hub.push import HEADS, Gated
 from sslzoo.hub.push import push as push_run
@@ -134,8 +134,8 @@ def evaluate(
     if unknown:
         raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {field_names(kind.Config)}")
     columns = {"image_column": image_column, "label_column": label_column}
-    hears = kind.info.needs == "sound_encoder" and Path(model, SOUND_ENCODER).is_dir()
-    encoder = load_encoder(Path(model, SOUND_ENCODER) if hears else model)
+    sounds = sound_encoder_of(model) if kind.info.needs == "sound_encoder" else None
+    encoder = load_encoder(sounds or model)
     if kind.info.needs == "method":
         encoder = load_method(evaluation, Path(model), encoder)
     test = open_dataset(dataset, test_split or _test_split(dataset, train_split), **columns)
