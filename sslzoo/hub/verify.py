@@ -89,8 +89,8 @@ def _subject(model: str | Path) -> _Subject:
         raise UsageError(
             f"{RANDOM}{found.name} was never saved, so it cannot be verified; name a folder or hf-hub:org/name"
         )
-    place = f"{HUB}{found.name}/{found.subfolder}".rstrip("/")
-    return _Subject(f"{place}@{found.revision}" if found.kind == "hub" else str(model), found, found.folder)
+    place = f"{found.name}/{found.subfolder}" if found.subfolder else found.name
+    return _Subject(f"{HUB}{place}@{found.revision}" if found.kind == "hub" else str(model), found, found.folder)
 
 
 def _checks(subject: _Subject) -> list[Check]:
