@@ -26,7 +26,8 @@ def encoder(name, token=None):  # type: ignore[no-untyped-def]
 
     Args:
         name: a run folder, an encoder folder, "hf-hub:org/name", "hf-hub:org/name@revision" (downloaded once, then
-            read from the Hugging Face cache), or "random:ARCH" for an untrained encoder.
+            read from the Hugging Face cache), or "random:ARCH" for an untrained encoder. A second encoder, of sounds,
+            is "hf-hub:org/name/sound_encoder".
         token: for a private repository; the saved login of huggingface_hub if not given.
 
     Example:

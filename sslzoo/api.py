@@ -18,8 +18,8 @@ from sslzoo.data.source import Source
 from sslzoo.data.splits import default_test_split, parse_name
 from sslzoo.data.stream import Stream
 from sslzoo.encoders import spec_of
-from sslzoo.handover import SOUND_ENCODER, load_heads
-from sslzoo.hub.load import load_encoder
+from sslzoo.handover import load_heads
+from sslzoo.hub.load import HUB, RANDOM, load_encoder, sound_encoder_of
 from sslzoo.hub.pull import pull
 from sslzoo.hub.push import HEADS, Gated
 from sslzoo.hub.push import push as push_run
@@ -134,14 +134,14 @@ def evaluate(
     if unknown:
         raise UsageError(f"{evaluation} has no setting {sorted(unknown)[0]!r}; there are: {field_names(kind.Config)}")
     columns = {"image_column": image_column, "label_column": label_column}
-    hears = kind.info.needs == "sound_encoder" and Path(model, SOUND_ENCODER).is_dir()
-    encoder = load_encoder(Path(model, SOUND_ENCODER) if hears else model)
+    sounds = sound_encoder_of(model) if kind.info.needs == "sound_encoder" else None
+    encoder = load_encoder(sounds or model)
     if kind.info.needs == "method":
         encoder = load_method(evaluation, Path(model), encoder)
     test = open_dataset(dataset, test_split or _test_split(dataset, train_split), **columns)
     train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
-        kind(kind.Config(**settings)), encoder, train, test, model=public_name(str(model)), baseline=baseline
+        kind(kind.Config(**settings)), encoder, train, test, model=_name_of(model), baseline=baseline
     )
     run = Path(model)
     if out is not None:
@@ -208,9 +208,14 @@ def _model_of(path: Path, report: Report) -> str | Path:
     run = path.resolve().parent.parent
     if path.resolve().parent.name == "evaluations" and (run / "run.json").exists():
         return run
-    if report.model.startswith(("hf-hub:", "random:")):
+    if report.model.startswith((HUB, RANDOM)):
         return report.model
     raise UsageError(f"{path} is of {report.model!r}, which may be anywhere: name it, as in --like {path} MODEL")
+
+
+def _name_of(model: str | Path) -> str:
+    """For the report: as it is on the Hub, without the folders of this machine."""
+    return str(model) if str(model).startswith(HUB) else public_name(str(model))
 
 
 def load_method(evaluation: str, run: Path, encoder: nn.Module) -> PretextMethod:

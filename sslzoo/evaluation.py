@@ -31,8 +31,8 @@ class EvaluationInfo:
     """Whether it fits something to a training split. If not, it looks at one split only, labelled or not, which
     ``run`` is given as both."""
     needs: Literal["encoder", "sound_encoder", "method"] = "encoder"
-    """What ``run`` is given to evaluate: of a run with two encoders that of sounds; a trained ``method``, heads and
-    all, can only come from a run."""
+    """What ``run`` is given to evaluate: of a run, or repository, with two encoders that of sounds; a trained
+    ``method``, heads and all, can only come from a run."""
     numbers: tuple[str, ...] = ()
     """Those of its metrics that are no shares, such as a rank: they are shown as they are, the others in percent."""
     contract: int = 1

@@ -14,16 +14,14 @@ from sslzoo.checkpoint import atomic_write
 from sslzoo.config import UsageError
 from sslzoo.figures import illustration_sheet, pretraining_figure, save_figure
 from sslzoo.hub.folder import save_encoder
+from sslzoo.hub.layout import SOUND_ENCODER
 from sslzoo.hub.weights import load_strictly, read_weights
 from sslzoo.method import Batch, PretextMethod
 from sslzoo.record import write_record
 
-SOUND_ENCODER = "sound_encoder"
-"""Folder of a run that holds its encoder of sounds, if it has one."""
-
 
 def hand_over(method: PretextMethod, encoder: nn.Module, record: dict[str, Any], out: Path, batch: Batch) -> None:
-    """Write encoder/, heads.safetensors, figures/ and the card; then, last of all, mark the run finished."""
+    """Write the encoders, heads.safetensors, figures/ and the card; then, last of all, mark the run finished."""
     draw(method, record, out, batch)
     save_heads(method, out / "heads.safetensors")
     save_encoder(encoder, out / "encoder", provenance(record))

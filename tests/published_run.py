@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslzoo.encoders import create_encoder, spec_of
+from sslzoo.encoders import create_encoder, create_sound_encoder, spec_of
 from sslzoo.hub.folder import save_encoder
 
 PROVENANCE = {
@@ -79,8 +79,19 @@ def trained(
     args: tuple[str, ...] = (),
     seed: int = 0,
 ) -> nn.Module:
-    """An encoder as if trained: nothing in it is at its initial value any more, neither gains nor statistics."""
-    encoder = create_encoder(architecture, image_size, channels, args, seed=seed)
+    """An encoder as if trained."""
+    return as_if_trained(create_encoder(architecture, image_size, channels, args, seed=seed), seed)
+
+
+def trained_to_hear(seed: int = 0) -> nn.Module:
+    """An encoder of sounds as if trained."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return as_if_trained(create_sound_encoder("test_resnet"), seed)
+
+
+def as_if_trained(encoder: nn.Module, seed: int) -> nn.Module:
+    """Nothing in it is at its initial value any more, neither gains nor statistics."""
     generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
@@ -97,10 +108,12 @@ def trained(
     return encoder
 
 
-def write_run(folder: Path, encoder: nn.Module | None = None) -> Path:
-    """A run folder with everything in it, also what must not be published."""
+def write_run(folder: Path, encoder: nn.Module | None = None, sounds: nn.Module | None = None) -> Path:
+    """A run folder with everything in it, also what must not be published; ``sounds`` is its second encoder."""
     encoder = encoder or trained()
     save_encoder(encoder, folder / "encoder", PROVENANCE)
+    if sounds is not None:
+        save_encoder(sounds, folder / "sound_encoder", PROVENANCE)
     (folder / "encoder" / "README.md").write_text("---\nlicense: apache-2.0\nlibrary_name: timm\n---\n\n# A card\n")
     (folder / "run.json").write_text(json.dumps(RECORD))
     (folder / "log.jsonl").write_text('{"step": 1, "loss": 1.4}\n')

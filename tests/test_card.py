@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import EvalResultEntry, ModelCard, parse_eval_result_entries
-from published_run import RECORD, REPORT, trained, write_run
+from published_run import RECORD, REPORT, trained, trained_to_hear, write_run
 
 from sslzoo.card import SOURCE, difference, render_card, write_card
 from sslzoo.config import UsageError, UserError
@@ -296,12 +296,25 @@ def test_the_card_has_the_shape_of_markdown(run: Path) -> None:
         assert set(rows[1]) <= set("|-: ")
 
 
+def test_the_card_of_a_run_that_hears_tells_what_its_second_encoder_takes(tmp_path: Path) -> None:
+    text = " ".join(render_card(write_run(tmp_path / "run", sounds=trained_to_hear()), "tester/x").split())
+    assert "images of 1 × 64 × 101 (channels, mel bands with the lowest first, ticks)" in text
+    assert "normalised with mean [-1.5] and standard deviation [1.7], and gives 96 features" in text
+    assert "1 s of mono sound in [-1, 1], 16,000 numbers at 16,000 Hz" in text
+    assert "a tick each 160 numbers, of the magnitudes in a Hann window of 400" in text
+    digest = json.loads((tmp_path / "run" / "sound_encoder" / "config.json").read_text())["sslzoo"]["weights_sha256"]
+    assert digest in text
+    (tmp_path / "run" / "sound_encoder" / "config.json").write_text('{"architecture": "x", "pretrained_cfg": {}}')
+    with pytest.raises(UserError, match="is not what sslzoo saved"):
+        render_card(tmp_path / "run")
+
+
 def test_every_snippet_of_the_card_runs(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    run = write_run(tmp_path / "run")
+    run = write_run(tmp_path / "run", sounds=trained_to_hear())
     text = write_card(run, "tester/x").read_text()
     snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(snippets) == 4
+    assert len(snippets) == 7
     script = "\n".join(
         f"{snippet}\nassert features.shape == (1, 96)\nprint(features.sum().item())" for snippet in snippets
     )
@@ -319,7 +332,9 @@ def test_every_snippet_of_the_card_runs(tmp_path: Path) -> None:
                 [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
             )
             assert done.returncode == 0, done.stderr
-    assert len(set(done.stdout.split())) == 1  # the same features through every door
+    seen, heard = done.stdout.split()[:4], done.stdout.split()[4:]
+    assert len(set(seen)) == 1  # the same features through every door
+    assert len(set(heard[1:])) == 1 and heard[0] != heard[1]  # silence is not an image of zeros
 
 
 def test_the_hub_accepts_the_metadata(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

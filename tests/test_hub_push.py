@@ -19,7 +19,7 @@ import huggingface_hub.constants
 import pytest
 import timm
 import torch
-from published_run import REPORT, trained, write_run
+from published_run import REPORT, trained, trained_to_hear, write_run
 from safetensors.torch import save_file
 
 import sslzoo
@@ -492,8 +492,10 @@ from sslzoo.hub.verify import verify
 from pathlib import Path
 
 commit = push(Path("run"), "tester/x").rpartition("/")[2]
-for name in ("tester/x", f"tester/x@{commit}"):
-    assert [check for check in verify(f"hf-hub:{name}") if not check.ok] == []
+for name in ("tester/x", f"tester/x@{commit}", f"tester/x/sound_encoder@{commit}"):
+    checks = verify(f"hf-hub:{name}")
+    assert [check for check in checks if not check.ok] == []
+    assert len(checks) == (9 if "sound" in name else 18)  # of both encoders
 assert [check.detail for check in verify(pull("tester/x")) if not check.ok] == []
 images = torch.randn(2, 4, 32, 32)
 with torch.no_grad():
@@ -502,12 +504,17 @@ with torch.no_grad():
     assert torch.equal(AutoModel.from_pretrained("tester/x").eval()(images).pooler_output, expected)
     assert torch.equal(load_encoder("hf-hub:tester/x")(images), expected)
     assert timm.create_model("hf-hub:tester/x", pretrained=True, num_classes=10)(images).shape == (2, 10)
+    images = torch.randn(2, 1, 64, 101)
+    expected = load_encoder("run/sound_encoder")(images)
+    assert torch.equal(load_encoder("hf-hub:tester/x/sound_encoder")(images), expected)
+    heard = AutoModel.from_pretrained("tester/x", subfolder="sound_encoder").eval()(images)
+    assert torch.equal(heard.pooler_output, expected)
 """
 
 
 def test_every_door_of_the_hub_in_a_process_of_its_own(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    write_run(tmp_path / "run", trained("test_vit", 32, 4, ("patch_size=4",)))
+    write_run(tmp_path / "run", trained("test_vit", 32, 4, ("patch_size=4",)), trained_to_hear())
     with LoopbackHub() as hub:
         environment = {
             **os.environ,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from published_run import PROVENANCE, trained, write_run
+from published_run import PROVENANCE, trained, trained_to_hear, write_run
 from safetensors.torch import load_file, save_file
 from test_hub_folder import config_of, edit_config, mend_checksum
 from torch import nn
@@ -49,6 +49,21 @@ def test_a_run_is_verified_by_its_encoder(tmp_path: Path) -> None:
     assert [check for check in checks.values() if check.ok is not True] == []
     assert checks["config"].detail == "test_resnet()"
     assert checks["timm"].detail == "(2, 96) features, equal bit for bit"
+
+
+def test_a_run_that_hears_is_verified_by_both_encoders(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", sounds=trained_to_hear())
+    checks = outcome(run)
+    names = [*outcome(run / "encoder")]
+    assert [*checks] == [*names, *(f"sound_encoder/{name}" for name in names)]
+    assert [check for check in checks.values() if check.ok is not True] == []
+    assert checks["sound_encoder/config"].detail == "test_resnet(in_chans=1)"
+    edit_config(run / "sound_encoder", num_features=97)
+    assert failed(outcome(run)) == ["sound_encoder/description"]
+    (run / "sound_encoder" / "config.json").unlink()
+    checks = outcome(run)
+    assert failed(checks) == ["sound_encoder"]
+    assert "has no config.json" in checks["sound_encoder"].detail
 
 
 def test_exchanged_weights_fail_checksum_fingerprint_and_our_doors(saved: Path, tmp_path: Path) -> None:

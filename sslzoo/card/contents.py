@@ -11,15 +11,26 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from sslzoo.config import UserError
-from sslzoo.encoders import frames_of
-from sslzoo.hub.layout import encoder_folder
-from sslzoo.hub.timm_config import read_config
+from sslzoo.encoders import InputSpec, frames_of
+from sslzoo.hub.layout import SOUND_ENCODER, encoder_folder
+from sslzoo.hub.timm_config import is_ours, read_config, spec_from
 from sslzoo.hub.weights import weights_file
 
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 _METHOD: dict[str, Any] = {"category": "", "family": "", "modalities": [], "summary": "", "paper": None}
 _PAPER = {"authors", "title", "venue", "year", "url"}
 _DATASET: dict[str, Any] = {"fingerprint": "", "license": None, "samples": None}
+
+
+@dataclass(frozen=True)
+class SoundEncoder:
+    """The second encoder of a method that sees and hears."""
+
+    config: dict[str, Any]
+    input: InputSpec
+    parameters: int
+    size: int
+    """Bytes of the weights."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,7 @@ class Contents:
     """Trained numbers in the weights: all but the statistics of batch norms."""
     size: int
     """Bytes of the weights."""
+    sounds: SoundEncoder | None
 
     @property
     def input_size(self) -> tuple[int, int, int]:
@@ -77,6 +89,7 @@ def read_contents(folder: Path) -> Contents:
         figures=tuple(path.stem for path in sorted((folder / "figures").glob("*.png"))),
         parameters=_parameters(weights),
         size=weights.stat().st_size,
+        sounds=_sound_encoder(folder / SOUND_ENCODER),
     )
 
 
@@ -90,6 +103,15 @@ def untrained(report: dict[str, Any]) -> dict[str, float]:
     baseline = report.get("baseline")
     metrics = baseline.get("metrics") if isinstance(baseline, dict) else None
     return metrics if isinstance(metrics, dict) and _are_numbers(metrics) else {}
+
+
+def _sound_encoder(folder: Path) -> SoundEncoder | None:
+    if not folder.is_dir():
+        return None
+    config, weights = read_config(folder), weights_file(folder)
+    if not is_ours(config):
+        raise UserError(f"{folder} is not what sslzoo saved; put back the one of the run, or remove it")
+    return SoundEncoder(config, spec_from(config).input, _parameters(weights), weights.stat().st_size)
 
 
 def _read_report(path: Path) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sslzoo.checkpoint import atomic_write
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.layout import CARD, EVAL_RESULTS, encoder_folder
 from sslzoo.hub.names import hub_name
+from sslzoo.views import spectrograms
 
 SOURCE = "sslzoo/sslzoo"
 """Where torch.hub finds hubconf.py on GitHub."""
@@ -129,6 +130,8 @@ def _card(contents: Contents, repo: str) -> str:
         std=described["std"],
         license=described["license"],
         digest=config["sslzoo"]["weights_sha256"],
+        sounds=contents.sounds,
+        spectrograms=spectrograms,
         method=method,
         paper=method["paper"],
         bibtex=bibtex(method["paper"]) if method["paper"] else "",

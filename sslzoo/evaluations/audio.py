@@ -42,10 +42,10 @@ class AudioConfig:
 class Audio(Evaluation):
     """How well sounds are told apart by a linear function of the features of an encoder of sounds.
 
-    Such an encoder lies in the ``sound_encoder/`` of the run of a method that sees and hears; any other of one channel
-    will do, and is shown log-mel spectrograms as images of its size. What it makes of a sound is the mean over
-    ``windows`` as long as it takes them, from all over it. Where Arandjelovic & Zisserman, ICCV 2017, fit a support
-    vector machine, here it is the logistic regression of ``linear``, with C chosen on a part of ``train``.
+    Such an encoder lies in the ``sound_encoder/`` of the run, or repository, of a method that sees and hears; any other
+    of one channel will do, and is shown log-mel spectrograms as images of its size. What it makes of a sound is the
+    mean over ``windows`` as long as it takes them, from all over it. Where Arandjelovic & Zisserman, ICCV 2017, fit a
+    support vector machine, here it is the logistic regression of ``linear``, with C chosen on a part of ``train``.
     """
 
     info = EvaluationInfo(

@@ -14,6 +14,12 @@ from sslzoo.hub.weights import WEIGHTS
 CARD = "README.md"
 ENCODER_FILES = (CONFIG, WEIGHTS, CARD)
 """In the run's ``encoder/``, and at the root of the repository, where timm looks."""
+SOUND_ENCODER = "sound_encoder"
+"""Folder of the second encoder, which methods that see and hear have: at the same place in the run and in the
+repository."""
+SOUND_FILES = (CONFIG, WEIGHTS)
+WEIGHTS_FILES = (WEIGHTS, f"{SOUND_ENCODER}/{WEIGHTS}")
+"""Of each encoder, by their name in the repository."""
 RUN_FILES = ("run.json", "log.jsonl")
 EVAL_RESULTS = ".eval_results"
 RUN_FOLDERS = {"evaluations": "*.json", "figures": "*.png", EVAL_RESULTS: "sslzoo-*.yaml"}
@@ -32,6 +38,11 @@ def published_files(run: Path, *, unfinished: bool = False) -> dict[str, Path]:
     files = {name: run / "encoder" / name for name in ENCODER_FILES}
     if missing := [name for name, path in files.items() if not path.is_file()]:
         raise UserError(f"{run}/encoder lacks {', '.join(missing)}; save the encoder and its card again")
+    if (run / SOUND_ENCODER).is_dir():
+        sounds = {f"{SOUND_ENCODER}/{name}": run / SOUND_ENCODER / name for name in SOUND_FILES}
+        if missing := [name for name, path in sounds.items() if not path.is_file()]:
+            raise UserError(f"{run} lacks {', '.join(missing)}; put back the whole folder, or remove it")
+        files |= sounds
     files |= {name: run / name for name in RUN_FILES if (run / name).is_file()}
     for folder, pattern in RUN_FOLDERS.items():
         files |= {f"{folder}/{path.name}": path for path in sorted((run / folder).glob(pattern))}
@@ -59,6 +70,8 @@ def is_published(name: str) -> bool:
     folder, slash, rest = name.partition("/")
     if not slash:
         return name in ENCODER_FILES + RUN_FILES
+    if folder == SOUND_ENCODER:
+        return rest in SOUND_FILES
     return folder in RUN_FOLDERS and "/" not in rest and fnmatchcase(rest, RUN_FOLDERS[folder])
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import timm
-from huggingface_hub import hf_hub_download
+from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 from torch import nn
 
 from sslzoo import __version__
@@ -20,6 +21,7 @@ from sslzoo.hub.bounds import on_meta
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.fingerprint import check
 from sslzoo.hub.known import is_known, note_of, remember
+from sslzoo.hub.layout import SOUND_ENCODER
 from sslzoo.hub.timm_config import CONFIG, build_encoder, is_ours, read_config
 from sslzoo.hub.weights import (
     WEIGHTS,
@@ -47,12 +49,15 @@ class Resolved:
     """Where config.json and model.safetensors are; None if untrained."""
     revision: str | None = None
     """The commit on the Hub."""
+    subfolder: str = ""
+    """Of the repository on the Hub, if it is not at the root."""
 
 
 def resolve(model: str | Path, *, token: str | None = None, endpoint: str | None = None) -> Resolved:
     """Find what ``model`` names: a run folder, an encoder folder, ``hf-hub:org/name[@rev]`` or ``random:ARCH[@SIZE]``.
 
-    A repository on the Hub is downloaded into the client's cache, or taken from there.
+    What is on the Hub is downloaded into the client's cache, or taken from there. The second encoder of a method that
+    sees and hears is in a folder of its own, there as in a run: ``hf-hub:org/name/sound_encoder[@rev]``.
 
     Raises:
         UsageError: if it is none of these.
@@ -62,7 +67,7 @@ def resolve(model: str | Path, *, token: str | None = None, endpoint: str | None
     if text.startswith(RANDOM):
         return Resolved("random", text.removeprefix(RANDOM))
     if text.startswith(HUB):
-        return _from_hub(text.removeprefix(HUB), token, endpoint)
+        return _from_hub(text, token, endpoint)
     path = Path(model).expanduser()
     if (path / "encoder").is_dir() and not (path / CONFIG).is_file():
         return Resolved("run", text, path / "encoder")
@@ -75,6 +80,32 @@ def resolve(model: str | Path, *, token: str | None = None, endpoint: str | None
     raise UsageError(_unknown(text, path))
 
 
+def sound_encoder_of(model: str | Path) -> str | None:
+    """What names the second encoder of a run or repository, that of sounds; None if it has none, or is itself one.
+
+    Raises:
+        UserError: if the Hub does not tell.
+    """
+    text = str(model)
+    if not text.startswith(HUB):
+        folder = Path(model).expanduser() / SOUND_ENCODER
+        return str(folder) if folder.is_dir() else None
+    repo_id, subfolder, revision = _on_hub(text)
+    if subfolder:
+        return None
+    file = f"{SOUND_ENCODER}/{CONFIG}"
+    with hub_errors(f"look for {file} of {text}"):
+        try:
+            hf_hub_download(repo_id, file, revision=revision, **_client())
+        except RemoteEntryNotFoundError:
+            return None
+        except LocalEntryNotFoundError:
+            if try_to_load_from_cache(repo_id, file, revision=revision) is _CACHED_NO_EXIST:
+                return None
+            raise
+    return f"{HUB}{repo_id}/{SOUND_ENCODER}" + (f"@{revision}" if revision else "")
+
+
 def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str | None = None) -> nn.Module:
     """The encoder ``model`` names, on the CPU and in ``eval()``; images (B, C, H, W), or clips, to features (B, D).
 
@@ -84,7 +115,9 @@ def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str |
 
     Args:
         model: a run folder, an encoder folder, ``hf-hub:org/name[@rev]``, or ``random:ARCH[@SIZE]`` for an untrained
-            encoder that is the same every time.
+            encoder that is the same every time. The encoder of sounds of a method that sees and hears is
+            ``RUN/sound_encoder`` or ``hf-hub:org/name/sound_encoder[@rev]``: log-mel images (B, 1, bands, ticks), as
+            ``sslzoo.views.spectrograms.spectrogram`` makes them, to features.
         token: for a private repository; the client's own login if not given.
         endpoint: of another Hub than the client's.
 
@@ -188,23 +221,30 @@ def _named(where: Path) -> Iterator[None]:
         raise UserError(f"{where}: {error}") from error
 
 
-def _from_hub(name: str, token: str | None, endpoint: str | None) -> Resolved:
-    repo_id, _, revision = name.partition("@")
-    client: dict[str, Any] = {
-        "token": token,
-        "endpoint": endpoint,
-        "library_name": "sslzoo",
-        "library_version": __version__,
-    }
-    with hub_errors(f"read {CONFIG} of {HUB}{name}"):
-        config = Path(hf_hub_download(repo_id, CONFIG, revision=revision or None, **client))
-    commit = config.parent.name  # the weights of the same commit, even if someone pushes right now
-    with hub_errors(f"read {WEIGHTS} of {HUB}{name}"):
+def _from_hub(model: str, token: str | None, endpoint: str | None) -> Resolved:
+    repo_id, subfolder, revision = _on_hub(model)
+    client = _client(token, endpoint) | {"subfolder": subfolder}
+    with hub_errors(f"read {CONFIG} of {model}"):
+        folder = Path(hf_hub_download(repo_id, CONFIG, revision=revision, **client)).parent
+    commit = (folder.parent if subfolder else folder).name
+    with hub_errors(f"read {WEIGHTS} of {model}"):  # of the same commit, even if someone pushes right now
         hf_hub_download(repo_id, WEIGHTS, revision=commit, **client)
-    if not is_known(note_of(config.parent)) and is_damaged(config.parent):
-        with hub_errors(f"read {WEIGHTS} of {HUB}{name} again, since the copy in the cache is damaged"):
+    if not is_known(note_of(folder)) and is_damaged(folder):
+        with hub_errors(f"read {WEIGHTS} of {model} again, since the copy in the cache is damaged"):
             hf_hub_download(repo_id, WEIGHTS, revision=commit, force_download=True, **client)
-    return Resolved("hub", repo_id, config.parent, commit)
+    return Resolved("hub", repo_id, folder, commit, subfolder)
+
+
+def _on_hub(model: str) -> tuple[str, str, str | None]:
+    """``hf-hub:org/name/sound_encoder@rev`` -> ``org/name``, ``sound_encoder`` and ``rev``."""
+    path, _, revision = model.removeprefix(HUB).partition("@")
+    repo_id, _, last = path.rpartition("/")
+    repo_id, subfolder = (repo_id, last) if "/" in repo_id and last == SOUND_ENCODER else (path, "")
+    return repo_id, subfolder, revision or None
+
+
+def _client(token: str | None = None, endpoint: str | None = None) -> dict[str, Any]:
+    return {"token": token, "endpoint": endpoint, "library_name": "sslzoo", "library_version": __version__}
 
 
 def is_damaged(folder: Path) -> bool:

@@ -14,10 +14,10 @@ from huggingface_hub import HfApi, constants, try_to_load_from_cache
 from sslzoo import __version__
 from sslzoo.config import UserError
 from sslzoo.hub.errors import hub_errors
-from sslzoo.hub.layout import is_published, move_encoder_into_run
+from sslzoo.hub.layout import SOUND_ENCODER, WEIGHTS_FILES, is_published, move_encoder_into_run
 from sslzoo.hub.load import HUB, is_damaged, load_folder
 from sslzoo.hub.push import HEADS
-from sslzoo.hub.weights import WEIGHTS, read_shapes
+from sslzoo.hub.weights import read_shapes
 
 MOST_FILES = 1000
 _RESERVED = re.compile(r"(?i)(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*[. ]|.*[\x00-\x1f<>:\"|?*\x7f].*", re.DOTALL)
@@ -37,7 +37,7 @@ def pull(model: str, out: Path | None = None, *, token: str | None = None, endpo
 
     Raises:
         UserError: if ``out`` exists, the Hub does not give the repository, a file of it would lie outside of ``out``
-            or under a name that not every system can keep, or its encoder is not what was saved.
+            or under a name that not every system can keep, or an encoder of it is not what was saved.
     """
     repo_id, _, revision = model.removeprefix(HUB).partition("@")
     out = out or Path(repo_id.rpartition("/")[2])
@@ -52,6 +52,8 @@ def pull(model: str, out: Path | None = None, *, token: str | None = None, endpo
         with hub_errors(f"pull {repo_id}"):
             fetch(api, repo_id, revision or None, staged)
         load_folder(move_encoder_into_run(staged) if (staged / "run.json").is_file() else staged, afresh=True)
+        if (staged / SOUND_ENCODER).is_dir():
+            load_folder(staged / SOUND_ENCODER, afresh=True)
         if (staged / HEADS).is_file():
             read_shapes(staged / HEADS)
         staged.rename(out)
@@ -62,11 +64,10 @@ def _from_hub(api: HfApi, repo_id: str, revision: str | None, staged: Path) -> N
     info = api.model_info(repo_id, revision=revision)
     names = _wanted([file.rfilename for file in info.siblings or []], repo_id)
     api.snapshot_download(repo_id, revision=info.sha, local_dir=staged, allow_patterns=[*map(escape, names)])
-    cached = try_to_load_from_cache(repo_id, WEIGHTS, revision=info.sha)
-    if isinstance(cached, str) and is_damaged(
-        staged
-    ):  # the client takes what is in its cache, and checks nothing of it
-        api.hf_hub_download(repo_id, WEIGHTS, revision=info.sha, local_dir=staged, force_download=True)
+    for name in WEIGHTS_FILES:  # the client takes what is in its cache, and checks nothing of it
+        cached = try_to_load_from_cache(repo_id, name, revision=info.sha)
+        if isinstance(cached, str) and is_damaged((staged / name).parent):
+            api.hf_hub_download(repo_id, name, revision=info.sha, local_dir=staged, force_download=True)
     shutil.rmtree(staged / ".cache", ignore_errors=True)  # the client's notes
 
 

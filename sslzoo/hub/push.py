@@ -1,4 +1,4 @@
-"""A run to the Hub: encoder, card and record, in one commit."""
+"""A run to the Hub: encoder (two, if it has one of sounds), card and record, in one commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.known import is_known, note_of
-from sslzoo.hub.layout import check_inside, is_published, published_files
+from sslzoo.hub.layout import WEIGHTS_FILES, check_inside, is_published, published_files
 from sslzoo.hub.leaks import refuse_leaks
 from sslzoo.hub.load import load_folder
 from sslzoo.hub.timm_config import is_ours, read_config
@@ -64,7 +64,7 @@ def push(
 
     Raises:
         UsageError: if a pull request is asked to be more than that.
-        UserError: if the run is not finished, its encoder is not what was saved, a file holds a secret or a folder of
+        UserError: if the run is not finished, an encoder is not what was saved, a file holds a secret or a folder of
             this machine, or the Hub refuses.
     """
     if pull_request and (private or gated or tag):
@@ -103,24 +103,30 @@ def _additions(run: Path, *, heads: bool, unfinished: bool) -> list[CommitOperat
         read_shapes(run / HEADS)
         files[HEADS] = run / HEADS
     refuse_leaks(files, [run])
+    encoders = [_checked_weights(run, name, files.pop(name)) for name in WEIGHTS_FILES if name in files]
+    return [*encoders, *(CommitOperationAdd(name, path) for name, path in files.items())]
+
+
+def _checked_weights(run: Path, name: str, path: Path) -> CommitOperationAdd:
+    """The weights of an encoder, to be sent under ``name``, after the encoder was checked."""
     with ThreadPoolExecutor(1) as pool:  # the client's checksum of the weights serves us, too
-        weights = pool.submit(CommitOperationAdd, WEIGHTS, files.pop(WEIGHTS))
-        _check_encoder(run, lambda: weights.result().upload_info.sha256.hex())
-    return [weights.result(), *(CommitOperationAdd(name, path) for name, path in files.items())]
+        weights = pool.submit(CommitOperationAdd, name, path)
+        _check_encoder(run, path.parent, lambda: weights.result().upload_info.sha256.hex())
+        return weights.result()
 
 
-def _check_encoder(run: Path, digest: Callable[[], str]) -> None:
-    """Hold the encoder against its checksum, which ``digest`` gives, against its fingerprint, and against the run."""
-    if not is_known(note_of(run / "encoder")):
-        load_folder(run / "encoder", digest=digest)
-    config = read_config(run / "encoder")
+def _check_encoder(run: Path, folder: Path, digest: Callable[[], str]) -> None:
+    """Hold an encoder against its checksum, which ``digest`` gives, against its fingerprint, and against the run."""
+    if not is_known(note_of(folder)):
+        load_folder(folder, digest=digest)
+    config = read_config(folder)
     if not is_ours(config):
-        raise UserError(f"{run}/encoder has no checksum and no fingerprint to verify it by; save it with sslzoo")
+        raise UserError(f"{folder} has no checksum and no fingerprint to verify it by; save it with sslzoo")
     if digest() != config["sslzoo"]["weights_sha256"]:
-        raise UserError(f"{run}/encoder/{WEIGHTS} was damaged since it was verified; save the encoder again")
+        raise UserError(f"{folder}/{WEIGHTS} was damaged since it was verified; save the encoder again")
     record = json.loads((run / "run.json").read_text())
     if config["sslzoo"].get("run", record.get("id")) != record.get("id"):
-        raise UserError(f"{run}/encoder is of another run than run.json; put back the one that belongs there")
+        raise UserError(f"{folder} is of another run than run.json; put back the one that belongs there")
 
 
 def _make_room(api: HfApi, repo_id: str, *, private: bool, gated: Gated | None, revision: str | None) -> str:

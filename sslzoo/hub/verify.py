@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,17 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import spec_of
 from sslzoo.hub.differences import differing_keys, differing_tensors
 from sslzoo.hub.fingerprint import TOLERANCE, check, features_of, synthetic_input
-from sslzoo.hub.load import HUB, RANDOM, Resolved, build_and_fill, check_sum, load_encoder, resolve
+from sslzoo.hub.layout import SOUND_ENCODER
+from sslzoo.hub.load import (
+    HUB,
+    RANDOM,
+    Resolved,
+    build_and_fill,
+    check_sum,
+    load_encoder,
+    resolve,
+    sound_encoder_of,
+)
 from sslzoo.hub.timm_config import CONFIG, OF_WEIGHTS, compose_config, is_ours, read_config
 from sslzoo.hub.weights import few, weights_file
 
@@ -47,19 +57,43 @@ def verify(model: str | Path) -> list[Check]:
 
     A door (sslzoo, timm, transformers, torch.hub) must give the same features, bit for bit, for a fixed input, and
     the same preparation of images; where it does not, the tensors and keys that differ are named. What relies on
-    something that failed is skipped; everything else runs. Nothing is taken as known from earlier.
+    something that failed is skipped; everything else runs. Nothing is taken as known from earlier. The second encoder
+    of a run or repository, that of sounds, has the same checks after those of the first: ``sound_encoder/config``, …
 
     Raises:
         UsageError: if ``model`` names no such thing.
         UserError: if the Hub does not give it.
     """
+    first = _subject(model)
+    return [*_checks(first), *_checks_of_sounds(first.model)]
+
+
+def _checks_of_sounds(model: str) -> Iterator[Check]:
+    """Those of the encoder of sounds beside that of ``model``, if there is one."""
+    try:
+        sounds = sound_encoder_of(model)
+    except UserError as error:
+        yield Check(SOUND_ENCODER, None, f"skipped: {error}")
+        return
+    try:
+        checks = _checks(_subject(sounds)) if sounds else []
+    except UserError as error:
+        yield Check(SOUND_ENCODER, False, str(error))
+        return
+    yield from (replace(check, name=f"{SOUND_ENCODER}/{check.name}") for check in checks)
+
+
+def _subject(model: str | Path) -> _Subject:
     found = resolve(model)
     if found.folder is None:
         raise UsageError(
             f"{RANDOM}{found.name} was never saved, so it cannot be verified; name a folder or hf-hub:org/name"
         )
-    name = f"{HUB}{found.name}@{found.revision}" if found.kind == "hub" else str(model)
-    subject = _Subject(name, found, found.folder)
+    place = f"{found.name}/{found.subfolder}" if found.subfolder else found.name
+    return _Subject(f"{HUB}{place}@{found.revision}" if found.kind == "hub" else str(model), found, found.folder)
+
+
+def _checks(subject: _Subject) -> list[Check]:
     checks: dict[str, Check] = {}
     for name, (need, run) in _CHECKS.items():
         if need and not checks[need].ok:
@@ -186,7 +220,8 @@ def _through_sslzoo(subject: _Subject) -> str:
 
 
 def _through_timm(subject: _Subject) -> str:
-    name = subject.model if subject.found.kind == "hub" else f"local-dir:{subject.folder}"
+    at_root = subject.found.kind == "hub" and not subject.found.subfolder  # of a repository, timm reads no other folder
+    name = subject.model if at_root else f"local-dir:{subject.folder}"
     return _compare_timm(subject, timm.create_model(name, pretrained=True, num_classes=0).eval())
 
 
@@ -201,8 +236,9 @@ def _through_transformers(subject: _Subject) -> str:
 
     found = subject.found
     name, revision = (found.name, found.revision) if found.kind == "hub" else (str(subject.folder), None)
+    place: dict[str, Any] = {"revision": revision, "subfolder": found.subfolder}
     with _no_progress_bar():
-        door = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True, trust_remote_code=False).eval()
+        door = AutoModel.from_pretrained(name, **place, use_safetensors=True, trust_remote_code=False).eval()
 
     def pooled(images: Tensor) -> Tensor:
         features = door(images).pooler_output

@@ -18,6 +18,12 @@ SOUND_RATE = 16_000
 """Numbers per second of all sounds."""
 HOP = 160
 """Numbers from one tick of a spectrogram to the next."""
+WINDOW = 400
+"""Numbers that a tick is of."""
+LOWEST, HIGHEST = 125.0, 7500.0
+"""Hertz: ends of the mel bands."""
+OFFSET = 0.01
+"""Added before the logarithm is taken."""
 LOUD = 4.0
 """Standard deviations over the mean: white in pictures."""
 
@@ -25,11 +31,11 @@ LOUD = 4.0
 def log_mel(
     sound: Tensor,
     bands: int = 64,
-    window: int = 400,
+    window: int = WINDOW,
     hop: int = HOP,
-    lowest: float = 125.0,
-    highest: float = 7500.0,
-    offset: float = 0.01,
+    lowest: float = LOWEST,
+    highest: float = HIGHEST,
+    offset: float = OFFSET,
 ) -> Tensor:
     """(B, 1, bands, 1 + N // hop) float32 of sounds (B, N) at ``SOUND_RATE``: low bands first, time to the right.
 
