@@ -26,7 +26,7 @@ import tyro
 from zoo_table import tables
 from zoo_tracks import TRACKS, UNTRAINED, Track
 
-from sslzoo.handover import SOUND_ENCODER
+from sslzoo.hub.layout import SOUND_ENCODER
 from sslzoo.hub.load import load_encoder
 from sslzoo.pretraining import Training, settle
 from sslzoo.recipes import default_out
