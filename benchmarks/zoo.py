@@ -105,7 +105,7 @@ def entry(track: Track, name: str, seed: int, keep: Path | None = None) -> dict[
     found: dict[str, Any] = {"key": key_of(track, name), "commit": git_commit()}
     if name.startswith(UNTRAINED):
         _, architecture, *args = name.split(" ")
-        return found | {"scores": track.scores(*track.untrained(architecture, args, seed))}
+        return found | {"scores": track.scores(name, *track.untrained(architecture, args, seed))}
     with tempfile.TemporaryDirectory() as folder:
         config, _ = track.recipe(name)
         run = (keep or Path(folder)) / f"{default_out(name, config).name}-{seed}"
@@ -124,7 +124,7 @@ def entry(track: Track, name: str, seed: int, keep: Path | None = None) -> dict[
             "samples_per_cpu_second": round(shown / worked),
         }
         sounds = load_encoder(run / SOUND_ENCODER) if (run / SOUND_ENCODER).exists() else None
-        return found | {"scores": track.scores(load_encoder(run), sounds)}
+        return found | {"scores": track.scores(name, load_encoder(run), sounds)}
 
 
 def pretrained(track: Track, name: str, seed: int, run: Path) -> dict[str, float]:

@@ -59,8 +59,8 @@ class Track:
         """A data set by name."""
         return open_dataset(name)
 
-    def scores(self, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
-        """Of an encoder, and of the encoder of sounds that came with it."""
+    def scores(self, name: str, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
+        """Of the encoder of a method, or of an untrained one, and of the encoder of sounds that came with it."""
         raise NotImplementedError
 
     def untrained(self, architecture: str, args: list[str], seed: int) -> tuple[nn.Module, nn.Module | None]:
@@ -113,7 +113,7 @@ batches of 64 and 10 epochs of cliparts[unlabeled], whose decoding is not timed.
     def open(self, name: str) -> Source:
         return decoded(name)
 
-    def scores(self, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
+    def scores(self, name: str, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
         knn, linear = (score(name, encoder, self.dataset) for name in ("knn", "linear"))
         return {
             "knn": knn["balanced_accuracy"],
@@ -123,7 +123,7 @@ batches of 64 and 10 epochs of cliparts[unlabeled], whose decoding is not timed.
 
 
 class Clips(Track):
-    """Actions and materials, told apart; of an encoder of images depth and flow, too, and of one of sounds those."""
+    """Actions and materials, told apart; of most encoders of images depth and flow, too, and of one of sounds those."""
 
     name = "zoo_clips"
     text = f"""## Clips
@@ -132,7 +132,8 @@ At 64 px, with test_resnet ({OF_CLIPS} where the method is for encoders of clips
 epochs of `world` or `world-actions`, and the recipe's own size of a batch. *action* is the class-balanced accuracy of
 `action` on world-actions (chance 7.1), *material* that on world (of what things are made, chance 16.7), *depth* the
 share of pixels off by less than a quarter, *flow* that of pixels within one pixel of the true flow, after 10 epochs of
-its decoder, and *audio* the balanced accuracy in telling materials from sounds (chance 16.7).
+its decoder, and *audio* the balanced accuracy in telling materials from sounds (chance 16.7). Depth and flow are scored
+of encoders of images, and not of methods that learn from the order of frames or from sounds.
 """
     scored_on = ("world-actions", "world")
     budget = SMALLEST | {"epochs": 30}
@@ -161,17 +162,24 @@ its decoder, and *audio* the balanced accuracy in telling materials from sounds 
             torch.manual_seed(seed)
             return encoder, create_sound_encoder(self.budget["encoder"])
 
-    def scores(self, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
+    def scores(self, name: str, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
         found = {
             "action": score("action", encoder, "world-actions")["balanced_accuracy"],
             "material": score("action", encoder, "world")["balanced_accuracy"],
         }
-        if not takes_clips(encoder):
+        if not takes_clips(encoder) and self.has_geometry(name):
             found["depth"] = score("depth", encoder, "world")["delta_1"]
             found["flow"] = score("flow", encoder, "world", epochs=10)["within_1px"]
         if sounds is not None:
             found["audio"] = score("audio", sounds, "world")["balanced_accuracy"]
         return found
+
+    def has_geometry(self, name: str) -> bool:
+        """Whether depth and flow are scored: not of what learns from the order of frames, or from sounds."""
+        if name.startswith(UNTRAINED):
+            return True
+        info = methods.load(name).info
+        return info.category != "context" and "audio" not in info.modalities
 
 
 TRACKS = (Images(), Clips())
