@@ -123,8 +123,16 @@ def entry(track: Track, name: str, seed: int, keep: Path | None = None) -> dict[
             "cpu_seconds": round(worked),
             "samples_per_cpu_second": round(shown / worked),
         }
+        if config.profile:
+            found["views_per_step"] = views_per_step(json.loads((run / "profile.json").read_text()))
         sounds = load_encoder(run / SOUND_ENCODER) if (run / SOUND_ENCODER).exists() else None
         return found | {"scores": track.scores(name, load_encoder(run), sounds)}
+
+
+def views_per_step(profile: dict[str, Any]) -> float:
+    """Time that the loader takes for a batch, beside that of the step itself."""
+    step = sum(profile["parts"][part] for part in ("forward", "backward", "optimizer"))
+    return round(sum(profile["loader"].values()) / step, 2)
 
 
 def pretrained(track: Track, name: str, seed: int, run: Path) -> dict[str, float]:

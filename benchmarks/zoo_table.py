@@ -31,11 +31,11 @@ def table(track: Track, entries: dict[str, Any]) -> str:
     lines += [_row(track, name, by_method[name], untrained.get(by_method[name][0]["untrained"], [])) for name in ranked]
     for name, found in untrained.items():
         scored = (_spread(found, score) for score in track.columns)
-        lines.append(_line([f"*{name}*", str(len(found)), "", *scored, *[""] * 5, *_origin(found)]))
+        lines.append(_line([f"*{name}*", str(len(found)), "", *scored, *[""] * 6, *_origin(found)]))
     return "\n".join([*lines, ""])
 
 
-COLUMNS = ("beats untrained", "feature std", "wall s", "CPU s", "samples/CPU s", "key", "commits")
+COLUMNS = ("beats untrained", "feature std", "views / step", "wall s", "CPU s", "samples/CPU s", "key", "commits")
 HEAD = """# The zoo at a small budget
 
 Written by `make zoo`. Every method by its recipe `small`, on one thread in bf16; mean ± standard deviation over seeds.
@@ -63,6 +63,7 @@ def _row(track: Track, name: str, found: Entries, untrained: Entries) -> str:
             *(_spread(found, score) for score in track.columns),
             ", ".join(better) or ("**no**" if told else ""),
             f"{statistics.mean(stds):.2f}" if stds else "",
+            f"{_median(found, 'views_per_step'):.2f}" if "views_per_step" in found[0] else "",
             *(f"{_median(found, cost):.0f}" for cost in ("seconds", "cpu_seconds", "samples_per_cpu_second")),
             *_origin(found),
         ]

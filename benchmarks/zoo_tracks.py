@@ -133,10 +133,11 @@ epochs of `world` or `world-actions`, and the recipe's own size of a batch. *act
 `action` on world-actions (chance 7.1), *material* that on world (of what things are made, chance 16.7), *depth* the
 share of pixels off by less than a quarter, *flow* that of pixels within one pixel of the true flow, after 10 epochs of
 its decoder, and *audio* the balanced accuracy in telling materials from sounds (chance 16.7). Depth and flow are scored
-of encoders of images, and not of methods that learn from the order of frames or from sounds.
+of encoders of images, and not of methods that learn from the order of frames or from sounds. *views / step* is the time
+that decoding and views of a batch take, beside forward, backward and optimizer, by `--profile`.
 """
     scored_on = ("world-actions", "world")
-    budget = SMALLEST | {"epochs": 30}
+    budget = SMALLEST | {"epochs": 30, "profile": True}
     columns: ClassVar = {
         "action": "action",
         "material": "material",
@@ -183,11 +184,6 @@ of encoders of images, and not of methods that learn from the order of frames or
 
 
 TRACKS = (Images(), Clips())
-
-
-def track_of(name: str) -> Track:
-    """That a method is of."""
-    return next(track for track in TRACKS if track.covers(methods.load(name).info.modalities))
 
 
 def score(name: str, encoder: nn.Module, dataset: str, **settings: Any) -> dict[str, float]:
