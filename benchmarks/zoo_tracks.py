@@ -130,11 +130,12 @@ class Clips(Track):
 
 At 64 px, with test_resnet ({OF_CLIPS} where the method is for encoders of clips, compared with that one untrained), 30
 epochs of `world` or `world-actions`, and the recipe's own size of a batch. *action* is the class-balanced accuracy of
-`action` on world-actions (chance 7.1; of four windows of a clip, or of 25 frames), *material* that on world (of what things are made, chance 16.7), *depth* the
-share of pixels off by less than a quarter, *flow* that of pixels within one pixel of the true flow, after 10 epochs of
-its decoder, and *audio* the balanced accuracy in telling materials from sounds (chance 16.7). Depth and flow are scored
-of encoders of images, and not of methods that learn from the order of frames or from sounds. *views / step* is the time
-that decoding and views of a batch take, beside forward, backward and optimizer, by `--profile`.
+`action` on world-actions (chance 7.1; of four windows of a clip, or of 25 frames), *material* that on world (of what
+things are made, chance 16.7), *depth* the share of pixels off by less than a quarter, *flow* that of pixels within one
+pixel of the true flow, after 10 epochs of its decoder, and *audio* the balanced accuracy in telling materials from
+sounds (chance 16.7). Depth and flow are scored of encoders of images, and not of methods that learn from the order of
+frames or from sounds. *views / step* is the time that decoding and views of a batch take, beside forward, backward and
+optimizer, by `--profile`.
 """
     scored_on = ("world-actions", "world")
     budget = SMALLEST | {"epochs": 30, "profile": True}
