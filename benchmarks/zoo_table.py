@@ -32,6 +32,8 @@ def table(track: Track, entries: dict[str, Any]) -> str:
     for name, found in untrained.items():
         scored = (_spread(found, score) for score in track.columns)
         lines.append(_line([f"*{name}*", str(len(found)), "", *scored, *[""] * 6, *_origin(found)]))
+    if missing := [f"`{name}`" for name in track.methods() if name not in by_method]:
+        lines += ["", f"Not measured yet: {', '.join(missing)}."]
     return "\n".join([*lines, ""])
 
 

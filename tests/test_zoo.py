@@ -24,9 +24,9 @@ def test_the_tables_are_those_of_their_entries() -> None:
 
 
 @pytest.mark.parametrize(("track", "name"), COVERED, ids=[name for _, name in COVERED])
-def test_every_method_has_its_row(track: Track, name: str) -> None:
-    assert f"{name}-0" in ENTRIES[track.name]
-    assert f"| `{name}` |" in TABLES
+def test_every_method_has_its_row_or_is_told_to_have_none_yet(track: Track, name: str) -> None:
+    assert (f"| `{name}` |" in TABLES) == (f"{name}-0" in ENTRIES[track.name])
+    assert f"`{name}`" in TABLES
 
 
 def test_every_method_with_a_small_recipe_is_of_one_track() -> None:
