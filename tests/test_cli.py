@@ -215,6 +215,17 @@ def test_a_reader_that_has_enough_is_no_trouble(words: list[str]) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
+def test_only_what_a_command_imports_is_spared_from_the_search_for_garbage() -> None:
+    code = (
+        "import gc, sys; from sslzoo.cli import main\n"
+        "assert main(['list']) == 0 and gc.get_freeze_count() == 0, 'another program calls it'\n"
+        "sys.argv[1:] = ['list']\n"
+        "assert main() == 0 and gc.get_freeze_count() > 10_000 and gc.isenabled()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_evaluate_prints_json_when_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--train-split", "train[:200]", "--test-split", "test[:100]"]
     assert main(["evaluate", "knn", str(run), "--json", "--k", "5", *flags]) == 0

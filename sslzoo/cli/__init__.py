@@ -6,6 +6,7 @@ Data goes to stdout, talk to stderr. Exit code 0 is success, 2 wrong usage, 1 an
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ VERBS = {
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command, by default the one that this process is; returns the exit code."""
     words = list(sys.argv[1:] if args is None else args)
     # Torch reads it at its first allocation. Fresh memory in huge pages costs a quarter, and large views are all fresh.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
@@ -42,7 +43,7 @@ def main(args: Sequence[str] | None = None) -> int:
         if words[0] == "--version":
             print(f"sslzoo {__version__}")
             return 0
-        code = _verb(words[0], words[1:])
+        code = _verb(words[0], words[1:], own_process=args is None)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # who reads it has enough, as head has; Python would try once more when it ends
@@ -59,11 +60,17 @@ def main(args: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _verb(verb: str, words: list[str]) -> int:
+def _verb(verb: str, words: list[str], own_process: bool) -> int:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         raise UsageError(f"no command {verb!r}; " + (f"did you mean {near[0]!r}?" if near else "see sslzoo --help"))
-    return import_module(f"sslzoo.cli.{VERBS[verb][0]}").main(verb, words)
+    if own_process:  # what is imported stays to the end: to look for garbage in it is a third of a start and an exit
+        gc.disable()
+    module = import_module(f"sslzoo.cli.{VERBS[verb][0]}")
+    if own_process:
+        gc.freeze()
+        gc.enable()
+    return module.main(verb, words)
 
 
 def _help() -> str:
