@@ -1,4 +1,4 @@
-"""The same verbs as the command line, for Python. ``import sslzoo`` offers them lazily."""
+"""The same verbs as the command line, for Python. ``import sslzoo`` offers them lazily, with those of ``hub``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ from sslzoo.data.stream import Stream
 from sslzoo.encoders import spec_of
 from sslzoo.handover import load_heads
 from sslzoo.hub.load import HUB, RANDOM, load_encoder, sound_encoder_of
-from sslzoo.hub.pull import pull
 from sslzoo.hub.push import HEADS, Gated
 from sslzoo.hub.push import push as push_run
-from sslzoo.hub.verify import verify
 from sslzoo.method import PretextMethod
 from sslzoo.pretraining import pretrain as run_pretraining
 from sslzoo.recipes import default_out, divide, field_names, recipe_of
@@ -37,12 +35,9 @@ __all__ = [
     "evaluate",
     "evaluate_again",
     "list_methods",
-    "load_encoder",
     "open_dataset",
     "pretrain",
-    "pull",
     "push",
-    "verify",
 ]
 
 

@@ -9,8 +9,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from sslzoo.api import verify
 from sslzoo.flags import parse
+from sslzoo.hub.verify import verify
 
 
 @dataclass(frozen=True)
