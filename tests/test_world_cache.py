@@ -8,6 +8,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import datasets
 import numpy as np
@@ -16,10 +17,13 @@ import pytest
 import torch
 
 from sslzoo.config import UsageError, UserError
+from sslzoo.data.clips import sampled
 from sslzoo.datasets.world import actions, cache
 from sslzoo.datasets.world.cache import SHARD, Shard, ensure, write
 from sslzoo.datasets.world.fields import decode, encode
 from sslzoo.datasets.world.named import RENDERINGS, World, WorldActions
+from sslzoo.views import Sample
+from sslzoo.views.clips import PER_FRAME, ClipSampling
 
 
 def shard(number: int) -> Shard:
@@ -51,6 +55,9 @@ def test_what_is_kept_of_a_field_comes_back_within_the_error_that_is_stated() ->
         stored = encode(name, values)
         again = decode(name, pa.py_buffer(stored), values.shape)
         assert again.dtype == values.dtype and again.shape == values.shape and again.flags.writeable
+        if name in PER_FRAME:
+            some = decode(name, pa.py_buffer(stored), values.shape, np.array([3, 4, 4]))
+            assert np.array_equal(some, again[[3, 4, 4]], equal_nan=values.dtype.kind == "f"), name
         if name == "depth":
             assert np.array_equal(np.isinf(again), np.isinf(values))
             known = np.isfinite(values)
@@ -82,6 +89,17 @@ def test_the_first_reading_renders_what_a_source_has_and_no_more() -> None:
     assert source.read(0)["clip"].any() and path.stat().st_mtime_ns == written
     table = datasets.Dataset.from_file(str(path))
     assert len(table) == SHARD and set(table.column_names) == set(sample)
+
+
+def test_a_window_is_decoded_alone_and_is_what_it_is_of_the_whole() -> None:
+    source = WorldActions().open("train[:1]")
+    sampling = ClipSampling(length=3, stride=2, fields=("flow", "visible", "camera", "contours", "intrinsics"))
+    kept = source.read(0)
+    alone, cut_out = (sampled(cast(Sample, sample), sampling, key=5) for sample in (kept, dict(kept)))
+    assert set(alone) == {"clip", "fps", *sampling.fields} == set(cut_out)
+    assert alone["fps"] == cut_out["fps"] == 7.5
+    for name in set(alone) - {"fps"}:
+        torch.testing.assert_close(alone[name], cut_out[name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_labels_are_known_without_rendering_and_all_are_equally_frequent() -> None:

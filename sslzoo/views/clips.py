@@ -119,16 +119,23 @@ def window_for(sampling: ClipSampling, key: int, num_frames: int, fps: float = 0
 
 
 def cut(sample: Sample, window: Window) -> Sample:
-    """The sample with the frames of ``window`` only, and with what belongs to them.
-
-    ``fps`` becomes that of these frames. ``sound`` is as long as ``T * step`` frames are, with silence where it ends.
-    """
+    """The sample with the frames of ``window`` only, and with what belongs to them, as ``fitted`` to it."""
     taken = {name: value[window.index] if name in PER_FRAME else value for name, value in sample.items()}
+    return fitted(taken, window)
+
+
+def fitted(sample: Sample, window: Window) -> Sample:
+    """A sample that has only the frames of ``window``, with what else belongs to them.
+
+    ``flow`` is NaN where the next frame is another one now. ``fps`` becomes that of these frames. ``sound`` is as long
+    as ``T * step`` frames are, with silence where it ends.
+    """
+    taken = {**sample}
     if "flow" in sample:
         not_next = F.pad(window.index.diff() != 1, (0, 1), value=True)
-        taken["flow"] = taken["flow"].masked_fill(not_next[:, None, None, None], torch.nan)
+        taken["flow"] = sample["flow"].masked_fill(not_next[:, None, None, None], torch.nan)
         if "visible" in sample:
-            taken["visible"] = taken["visible"] & ~not_next[:, None, None, None]
+            taken["visible"] = sample["visible"] & ~not_next[:, None, None, None]
     if "fps" in sample:
         taken["fps"] = sample["fps"] / window.step
         if "sound" in sample:

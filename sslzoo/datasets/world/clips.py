@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.config import UsageError
+from sslzoo.data.clips import LazyFields
 from sslzoo.data.source import Source
 from sslzoo.data.splits import check_split, slices
 from sslzoo.datasets.world.cache import SHARD, Shard, ensure, row
@@ -66,11 +67,15 @@ class Rendering:
         return others[field]
 
 
-class Kept(Mapping[str, Any]):
+class Kept(LazyFields):
     """A sample whose fields are decoded when they are looked at: all of them take ten times as long as the frames."""
 
     def __init__(self, rendering: Rendering, stored: Mapping[str, pa.Buffer]) -> None:
         self.rendering, self.stored = rendering, stored
+        self.num_frames = rendering.frames
+
+    def frames(self, name: str, index: Tensor) -> Tensor:
+        return torch.from_numpy(decode(name, self.stored[name], self.rendering.shape(name), index.numpy()))
 
     def __getitem__(self, name: str) -> Any:
         if name == "fps":

@@ -52,19 +52,22 @@ def encode(name: str, values: NDArray) -> bytes:
     return compressed
 
 
-def decode(name: str, stored: pa.Buffer, shape: tuple[int, ...]) -> NDArray:
-    """The field of this ``shape`` again, as an array of its own."""
+def decode(
+    name: str, stored: pa.Buffer, shape: tuple[int, ...], frames: NDArray[np.integer] | slice = slice(None)
+) -> NDArray:
+    """The field of this ``shape`` again, or those ``frames`` of it, as an array of its own."""
     kind, count = np.dtype(FORMS[name].dtype), int(np.prod(shape))
     size = -(-count // 8) if kind == np.bool_ else count * kind.itemsize
     found = np.frombuffer(_codec().decompress(stored, size), np.uint8)
     if kind == np.bool_:
         found = np.unpackbits(found, count=count)
     elif kind.itemsize == 2:
-        low, high = found.reshape(2, -1)
-        found = high.astype(np.uint16)
-        found <<= 8
-        found |= low
-    return FORMS[name].unpack(found.view(kind).reshape(shape))
+        low, high = (half.reshape(shape)[frames] for half in found.reshape(2, -1))
+        both = high.astype(np.uint16)
+        both <<= 8
+        both |= low
+        return FORMS[name].unpack(both.view(kind))
+    return FORMS[name].unpack(found.view(kind).reshape(shape)[frames])
 
 
 @cache
