@@ -48,16 +48,18 @@ def off_epipolar(flow: Tensor, draw: Draw) -> Tensor:
     found = _solve(equations * agreeing[..., None])
     distance = sampson(found, here, there)
 
-    length = moved.norm(dim=2)
+    length = torch.hypot(*moved.unbind(2))
     still = length.median(dim=1, keepdim=True).values < 2 * STILL
     return (torch.where(still, length, distance) * known * scale).float().view(batch, height, width)
 
 
 def sampson(matrix: Tensor, here: Tensor, there: Tensor) -> Tensor:
     """(..., N): the first-order distance of pairs of points (..., N, 3) from those that obey ``matrix`` (..., 3, 3)."""
-    line, back = here @ matrix.mT, there @ matrix
-    error = (there * line).sum(dim=-1).abs()
-    slope = line[..., :2].square().sum(dim=-1) + back[..., :2].square().sum(dim=-1)
+    a, b, c = (here @ matrix.mT).unbind(-1)  # one number at a time, as sums of three are slow
+    back_a, back_b, _ = (there @ matrix).unbind(-1)
+    x, y, z = there.unbind(-1)
+    error = (a * x + b * y + c * z).abs()
+    slope = a * a + b * b + back_a * back_a + back_b * back_b
     return error / slope.sqrt().clamp(min=1e-12)
 
 
