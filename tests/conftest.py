@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ STRETCH = {
 }
 NEW: dict[str, Kind] = {"clip_direction": "clip", "sight_and_sound": "pair", "mean_teacher": "teacher"}
 """Methods that ``sslzoo new`` writes, by name, with the kind they are of."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported now stays to the end: to look for garbage in it takes as long as to import it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def write_distribution(folder: Path, name: str, entry_points: dict[str, dict[str, str]]) -> Path:

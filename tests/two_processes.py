@@ -1,11 +1,10 @@
-"""Two real processes that gloo joins, for what cannot be seen on one. A start costs seconds: test much in one."""
+"""Two real processes that gloo joins, for what cannot be seen on one."""
 
 from __future__ import annotations
 
-import multiprocessing
+import pickle
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -13,26 +12,26 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from sslzoo.testing.conformance.children import Job, results
+
 T = TypeVar("T")
 
 
 def on_two_processes(function: Callable[[], T]) -> list[T]:
     """What ``function``, of the top level of a test file, returns on process 0 and on process 1."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool,
-    ):
-        started = [pool.submit(_joined, function, rank, Path(folder) / "store") for rank in range(2)]
-        return [process.result(timeout=120) for process in started]
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Job(_joined, function, rank, Path(folder) / "store") for rank in range(2)]
+        return [pickle.loads(returned) for returned in results(jobs)]
 
 
-def _joined(function: Callable[[], T], rank: int, store: Path) -> T:
+def _joined(function: Callable[[], T], rank: int, store: Path) -> bytes:
+    """What it returns, pickled here: tensors on their way to another process are lost when theirs ends."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{store}", rank=rank, world_size=2, timeout=timedelta(seconds=60)
     )
     try:
-        return function()
+        return pickle.dumps(function())
     finally:
         dist.destroy_process_group()
 
