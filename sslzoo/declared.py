@@ -63,10 +63,10 @@ def origin(entry: EntryPoint) -> str:
 
 
 def objection_to(entry: EntryPoint, info: dict[str, Any] | None) -> str:
-    """Why this sslzoo must not import what an entry point names, of which ``info`` was read; empty if nothing speaks
-    against it.
+    """Why this sslzoo must not import what an entry point names; empty if nothing speaks against it.
 
-    A plugin for a newer sslzoo may not even import here, so it is told apart before it is tried.
+    ``info`` is what ``read_info`` found. A plugin for a newer sslzoo may not even import here, so it is told apart
+    before it is tried.
     """
     if not entry.pattern.match(entry.value):
         return "is not of the form module:Class"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +10,7 @@ from torch import Tensor
 from sslzoo.config import UserError
 from sslzoo.data.source import Unreadable
 from sslzoo.views import Sample
-from sslzoo.views.clips import BESIDES_FRAMES, PER_FRAME, ClipSampling, Window, cut, fitted, window_for
+from sslzoo.views.clips import BESIDES_FRAMES, ClipSampling, LazyFields, Window, cut, window_for
 
 _GREY = (19595, 38470, 7471)
 """Of red, green and blue in 65536: as Pillow makes grey pictures."""
@@ -56,16 +54,6 @@ class LazyClip(ABC):
         return sound
 
 
-class LazyFields(Mapping[str, Any]):
-    """A sample whose fields are decoded when they are looked at, and of which some frames can be had alone."""
-
-    num_frames: int
-
-    @abstractmethod
-    def frames(self, name: str, index: Tensor) -> Tensor:
-        """(T, ...): of a field with an entry for each frame those with the numbers ``index`` (T,)."""
-
-
 def sampled(sample: Sample, sampling: ClipSampling | None, key: int) -> Sample:
     """A sample with the window of its ``clip`` that training takes, and with what belongs to that window.
 
@@ -74,27 +62,17 @@ def sampled(sample: Sample, sampling: ClipSampling | None, key: int) -> Sample:
     Raises:
         Unreadable: if it cannot be decoded.
     """
-    if isinstance(sample, LazyFields) and sampling is not None:
-        return _some_frames(sample, sampling, key)
-    clip = sample["clip"]
-    if isinstance(clip, LazyClip):
+    if isinstance(sample, LazyFields):
+        num_frames = sample.num_frames
+    elif isinstance(clip := sample["clip"], LazyClip):
         sampling = sampling or ClipSampling()
         return {**sample, **_decoded(clip, window_for(sampling, key, clip.num_frames, clip.fps), sampling)}
+    else:
+        num_frames = len(clip)
     if sampling is None:
         return {**sample}
-    sample = {name: sample[name] for name in sample if _wants(sampling, name)}
-    return cut(sample, window_for(sampling, key, len(clip), sample.get("fps", 0.0)))
-
-
-def _wants(sampling: ClipSampling, name: str) -> bool:
-    return name not in BESIDES_FRAMES or name in sampling.fields
-
-
-def _some_frames(sample: LazyFields, sampling: ClipSampling, key: int) -> Sample:
-    window = window_for(sampling, key, sample.num_frames, sample.get("fps", 0.0))
-    names = [name for name in sample if _wants(sampling, name)]
-    taken = {name: sample.frames(name, window.index) if name in PER_FRAME else sample[name] for name in names}
-    return fitted(taken, window)
+    wanted = [name for name in sample if name not in BESIDES_FRAMES or name in sampling.fields]
+    return cut(sample, window_for(sampling, key, num_frames, sample.get("fps", 0.0)), wanted)
 
 
 def _decoded(clip: LazyClip, window: Window, sampling: ClipSampling) -> Sample:

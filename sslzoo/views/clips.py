@@ -25,9 +25,10 @@ A sample of clips has some of these fields, and always ``clip``:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -118,30 +119,43 @@ def window_for(sampling: ClipSampling, key: int, num_frames: int, fps: float = 0
     return sampling.at(float(place), num_frames, fps)
 
 
-def cut(sample: Sample, window: Window) -> Sample:
-    """The sample with the frames of ``window`` only, and with what belongs to them, as ``fitted`` to it."""
-    taken = {name: value[window.index] if name in PER_FRAME else value for name, value in sample.items()}
-    return fitted(taken, window)
+class LazyFields(Mapping[str, Any]):
+    """A sample of a clip whose fields are decoded when they are looked at, some frames alone if no more are wanted."""
+
+    num_frames: int
+    """Of the clip."""
+
+    @abstractmethod
+    def frames(self, name: str, index: Tensor) -> Tensor:
+        """(T, ...): of a field with an entry for each frame those with the numbers ``index`` (T,)."""
 
 
-def fitted(sample: Sample, window: Window) -> Sample:
-    """A sample that has only the frames of ``window``, with what else belongs to them.
+def cut(sample: Sample, window: Window, names: Iterable[str] | None = None) -> Sample:
+    """The sample with the frames of ``window`` only, and with what belongs to them; all fields, or those of ``names``.
 
     ``flow`` is NaN where the next frame is another one now. ``fps`` becomes that of these frames. ``sound`` is as long
     as ``T * step`` frames are, with silence where it ends.
     """
-    taken = {**sample}
-    if "flow" in sample:
+    taken: Sample = {
+        name: _frames(sample, name, window.index) if name in PER_FRAME else sample[name]
+        for name in (sample if names is None else names)
+    }
+    if "flow" in taken:
         not_next = F.pad(window.index.diff() != 1, (0, 1), value=True)
-        taken["flow"] = sample["flow"].masked_fill(not_next[:, None, None, None], torch.nan)
-        if "visible" in sample:
-            taken["visible"] = sample["visible"] & ~not_next[:, None, None, None]
-    if "fps" in sample:
-        taken["fps"] = sample["fps"] / window.step
-        if "sound" in sample:
-            start = round(int(window.index[0]) / sample["fps"] * SOUND_RATE)
-            taken["sound"] = padded(sample["sound"][start:], sound_length(len(window.index), taken["fps"]))
+        taken["flow"] = taken["flow"].masked_fill(not_next[:, None, None, None], torch.nan)
+        if "visible" in taken:
+            taken["visible"] = taken["visible"] & ~not_next[:, None, None, None]
+    if "fps" in taken:
+        fps = taken["fps"]
+        taken["fps"] = fps / window.step
+        if "sound" in taken:
+            start = round(int(window.index[0]) / fps * SOUND_RATE)
+            taken["sound"] = padded(taken["sound"][start:], sound_length(len(window.index), taken["fps"]))
     return taken
+
+
+def _frames(sample: Sample | LazyFields, name: str, index: Tensor) -> Tensor:
+    return sample.frames(name, index) if isinstance(sample, LazyFields) else sample[name][index]
 
 
 def sound_length(frames: int, fps: float) -> int:

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from sslzoo.config import UsageError
-from sslzoo.data.clips import LazyFields
 from sslzoo.data.source import Source
 from sslzoo.data.splits import check_split, slices
 from sslzoo.datasets.world.cache import SHARD, Shard, ensure, row
 from sslzoo.datasets.world.fields import decode
 from sslzoo.views import Sample
-from sslzoo.views.clips import sound_length
+from sslzoo.views.clips import LazyFields, sound_length
 
 IMAGES = {"clip": 3, "depth": 1, "normals": 3, "instances": 1, "classes": 1, "contours": 1, "flow": 2, "visible": 1}
 """Fields of (T, channels, H, W)."""
