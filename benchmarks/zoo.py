@@ -26,8 +26,7 @@ import tyro
 from zoo_table import tables
 from zoo_tracks import TRACKS, UNTRAINED, Track
 
-from sslzoo.hub.layout import SOUND_ENCODER
-from sslzoo.hub.load import load_encoder
+from sslzoo.hub.load import load_encoder, sound_encoder_of
 from sslzoo.pretraining import Training, settle
 from sslzoo.recipes import default_out
 from sslzoo.record import git_commit
@@ -125,8 +124,8 @@ def entry(track: Track, name: str, seed: int, keep: Path | None = None) -> dict[
         }
         if config.profile:
             found["views_per_step"] = views_per_step(json.loads((run / "profile.json").read_text()))
-        sounds = load_encoder(run / SOUND_ENCODER) if (run / SOUND_ENCODER).exists() else None
-        return found | {"scores": track.scores(name, load_encoder(run), sounds)}
+        sounds = sound_encoder_of(run)
+        return found | {"scores": track.scores(name, load_encoder(run), load_encoder(sounds) if sounds else None)}
 
 
 def views_per_step(profile: dict[str, Any]) -> float:

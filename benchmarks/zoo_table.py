@@ -27,7 +27,7 @@ def table(track: Track, entries: dict[str, Any]) -> str:
     first = next(iter(track.columns))
     ranked = sorted(by_method, key=lambda name: -_mean(by_method[name], first))
     columns = ("method", "seeds", "pretext: before → after", *track.columns.values(), *COLUMNS)
-    lines = [track.text, "", _line(columns), "|---" * len(columns) + "|"]
+    lines = [track.text, _line(columns), "|---" * len(columns) + "|"]
     lines += [_row(track, name, by_method[name], untrained.get(by_method[name][0]["untrained"], [])) for name in ranked]
     for name, found in untrained.items():
         scored = (_spread(found, score) for score in track.columns)

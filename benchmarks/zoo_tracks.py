@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -35,7 +36,7 @@ SMALLEST: dict[str, Any] = {
 }
 
 
-class Track:
+class Track(ABC):
     """Methods that are pretrained and scored alike."""
 
     name: ClassVar[str]
@@ -51,17 +52,23 @@ class Track:
     younger: ClassVar[tuple[str, ...]] = ()
     """Settings that came after the first entries and are nothing to them."""
 
+    @abstractmethod
     def covers(self, modalities: tuple[str, ...]) -> bool:
         """Whether a method of such data is of this track."""
-        raise NotImplementedError
 
     def open(self, name: str) -> Source:
         """A data set by name."""
         return open_dataset(name)
 
+    @abstractmethod
     def scores(self, name: str, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
         """Of the encoder of a method, or of an untrained one, and of the encoder of sounds that came with it."""
-        raise NotImplementedError
+
+    def score(self, name: str, encoder: nn.Module, dataset: str, **settings: Any) -> dict[str, float]:
+        """What an evaluation finds, with the settings that are not its own defaults."""
+        kind = evaluations.load(name)
+        train, test = (self.open(f"{dataset}[{split}]") for split in ("train", "test"))
+        return evaluate(kind(kind.Config(**settings)), encoder, train, test, model="zoo", baseline=False).metrics
 
     def untrained(self, architecture: str, args: list[str], seed: int) -> tuple[nn.Module, nn.Module | None]:
         """What is scored for comparison."""
@@ -114,7 +121,7 @@ batches of 64 and 10 epochs of cliparts[unlabeled], whose decoding is not timed.
         return decoded(name)
 
     def scores(self, name: str, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
-        knn, linear = (score(name, encoder, self.dataset) for name in ("knn", "linear"))
+        knn, linear = (self.score(kind, encoder, self.dataset) for kind in ("knn", "linear"))
         return {
             "knn": knn["balanced_accuracy"],
             "linear_best": linear["best_layer_balanced_accuracy"],
@@ -167,14 +174,14 @@ optimizer, by `--profile`.
     def scores(self, name: str, encoder: nn.Module, sounds: nn.Module | None) -> dict[str, float]:
         windows = 4 if takes_clips(encoder) else 0
         found = {
-            "action": score("action", encoder, "world-actions", windows=windows)["balanced_accuracy"],
-            "material": score("action", encoder, "world", windows=windows)["balanced_accuracy"],
+            "action": self.score("action", encoder, "world-actions", windows=windows)["balanced_accuracy"],
+            "material": self.score("action", encoder, "world", windows=windows)["balanced_accuracy"],
         }
         if not takes_clips(encoder) and self.has_geometry(name):
-            found["depth"] = score("depth", encoder, "world")["delta_1"]
-            found["flow"] = score("flow", encoder, "world", epochs=10)["within_1px"]
+            found["depth"] = self.score("depth", encoder, "world")["delta_1"]
+            found["flow"] = self.score("flow", encoder, "world", epochs=10)["within_1px"]
         if sounds is not None:
-            found["audio"] = score("audio", sounds, "world")["balanced_accuracy"]
+            found["audio"] = self.score("audio", sounds, "world")["balanced_accuracy"]
         return found
 
     def has_geometry(self, name: str) -> bool:
@@ -186,14 +193,6 @@ optimizer, by `--profile`.
 
 
 TRACKS = (Images(), Clips())
-
-
-def score(name: str, encoder: nn.Module, dataset: str, **settings: Any) -> dict[str, float]:
-    """What an evaluation finds, with the settings that are not its own defaults."""
-    kind = evaluations.load(name)
-    opened = decoded if dataset == Images.dataset else open_dataset
-    train, test = (opened(f"{dataset}[{split}]") for split in ("train", "test"))
-    return evaluate(kind(kind.Config(**settings)), encoder, train, test, model="zoo", baseline=False).metrics
 
 
 class Decoded(Source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,11 @@ def as_if_trained(encoder: nn.Module, seed: int) -> nn.Module:
                 norm.momentum = momentum
             encoder.train(momentum == 1.0)(torch.randn(8, *spec_of(encoder).input.shape, generator=generator))
     return encoder
+
+
+def repository_for(test: str) -> str:
+    """A repository of its own for each test."""
+    return "tester/" + re.sub(r"\W+", "-", test)[:80].strip("_-")
 
 
 def write_run(folder: Path, encoder: nn.Module | None = None, sounds: nn.Module | None = None) -> Path:

@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import huggingface_hub.constants
 import pytest
 import timm
 import torch
-from published_run import REPORT, trained, trained_to_hear, write_run
+from published_run import REPORT, repository_for, trained, trained_to_hear, write_run
 from safetensors.torch import save_file
 
 import sslzoo
@@ -65,8 +64,7 @@ def run(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """A repository of its own for each test."""
-    return "tester/" + re.sub(r"\W+", "-", request.node.name)[:80].strip("_-")
+    return repository_for(request.node.name)
 
 
 def complaint_of_push(run: Path, name: str, hub: LoopbackHub, **kwargs: Any) -> str:

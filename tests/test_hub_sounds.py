@@ -12,7 +12,7 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from published_run import PROVENANCE, trained, trained_to_hear, write_run
+from published_run import PROVENANCE, repository_for, trained, trained_to_hear, write_run
 from test_hub_folder import config_of, edit_config, mend_checksum
 
 import sslzoo
@@ -61,7 +61,7 @@ def run(original: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    return "tester/" + re.sub(r"\W+", "-", request.node.name)[:80].strip("_-")
+    return repository_for(request.node.name)
 
 
 def complaint(act: Callable[[], object]) -> str:

@@ -117,8 +117,9 @@ def test_hub_that_leaves_answers_nobody_over_the_connections_that_are_open(hub: 
     slow = hub.delay("/api/models/tester/x", 5.0)
     with socket.create_connection(("127.0.0.1", urllib.parse.urlsplit(hub.endpoint).port), timeout=5) as client:
         client.sendall(b"GET /api/models/tester/x HTTP/1.1\r\nHost: hub\r\n\r\n")
+        deadline = time.monotonic() + 5
         while not slow.hits:
-            pass
+            assert time.monotonic() < deadline, "the request never came"
         hub.stop()
         assert client.recv(1) == b""
     assert hub.requests == []
