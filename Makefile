@@ -33,8 +33,8 @@ check: lint types test           ## what CI runs
 zoo: .venv/installed             ## every method at one small budget: benchmarks/zoo.md
 	$(BIN)/python benchmarks/zoo.py
 
-# One after the other, as each wants the machine for itself: an hour.
-BENCHMARKS := startup hub evaluations views training memory scaling
+# One after the other, as each wants the machine for itself: an hour and a half.
+BENCHMARKS := startup hub evaluations views training memory scaling suite
 
 bench: .venv-rivals/installed    ## all costs beside other libraries: benchmarks/README.md
 	set -e; for name in $(BENCHMARKS); do .venv-rivals/bin/python benchmarks/$$name.py; done

@@ -17,6 +17,8 @@ STARTUP = {"import sslzoo": 0.05, "sslzoo --help": 0.2, "sslzoo list": 0.3}
 """Seconds at most: of an import beyond the interpreter's own, of a command as its user waits."""
 HUB = 1.15
 """Times as long as the same through bare libraries, at most: for save, push and pull."""
+SUITE = 12
+"""Minutes of all tests that are not slow, on two cores, at most."""
 
 SMALL_SHARE = 0.05
 """Of a step: a part that takes less is not named."""

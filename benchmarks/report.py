@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from budgets import EVALUATIONS, HUB, STARTUP, TRAINING, VIEWS, blamed, verdict
+from budgets import EVALUATIONS, HUB, STARTUP, SUITE, TRAINING, VIEWS, blamed, verdict
 
 FOLDER = Path(__file__).parent
 Results = dict[str, Any]
@@ -71,7 +71,7 @@ def how(about: dict[str, Any]) -> str:
     """With what it was measured, as far as the file says."""
     cores = about.get("cores")
     parts = [
-        f"{about['turns']} turns of each side",
+        f"{about['turns']} turns of each side" if about["turns"] > 1 else "Once",
         about.get("date", ""),
         f"{cores} core{'s' if cores > 1 else ''} ({about['processor']})" if cores else "",
         f"{about['threads']} thread{'s' if about['threads'] > 1 else ''}" if "threads" in about else "",
@@ -177,6 +177,19 @@ def scaling_rows(results: Results) -> Iterator[Row]:
             yield name, side, *numbers, *(f"{ratio} ({low_high})" for ratio, low_high in times)
 
 
+def suite_rows(results: Results) -> Iterator[Row]:
+    for name, result in results.items():
+        yield f"`{name}`", f"{result['tests']}", f"{result['minutes']}", *judged(result["minutes"], SUITE, at_most=True)
+
+
+def suite_files(results: Results) -> Iterator[str]:
+    """Which files of tests take longest."""
+    for result in results.values():
+        whole = sum(result["seconds"].values())
+        longest = list(result["seconds"].items())[:8]
+        yield "of the time go to " + ", ".join(f"`{name}` {spent / whole:.0%}" for name, spent in longest)
+
+
 HEAD = """# Benchmarks
 
 Written by `make bench`, which runs all of them: what sslzoo costs beside other libraries and beside the bare limit.
@@ -243,6 +256,14 @@ BENCHMARKS = (
         "which are to stay the same, and on two processes that share the cores at the same global batch.",
         ("what", "side", "ms per sample", "MB", "times the time", "times the memory"),
         scaling_rows,
+    ),
+    Benchmark(
+        "suite",
+        "Tests",
+        "Minutes of the project's own tests on two processes, without those marked slow.",
+        ("command", "tests", "minutes", "budget", ""),
+        suite_rows,
+        suite_files,
     ),
 )
 

@@ -47,9 +47,10 @@ which any key is told from). A method beats the untrained encoder in a score if 
 standard deviations, the larger of the two; with one seed nothing is said. Seconds are those of pretraining, its
 held-out scores and figure included, the median over seeds; other programs ran on the machine, which the wall clock
 counts and the processor's does not. Samples are pictures or clips, however many views are made of one. The key stands
-for the method's file, its configuration and the budget: an entry with another one is made again. The recipes were
-chosen in a few tries on this data, those of pictures on this test split: the tables are receipts that the methods work
-at a small budget, not a comparison of what they can do.
+for the method's file, its configuration and the budget: an entry with another one is made again. The recipes of
+pictures were chosen in a few tries on this data and this test split: their table is a receipt that the methods work at
+a small budget, not a comparison of what they can do. Those of clips were not fitted to this budget, and not all of them
+learn in it.
 """
 
 

@@ -96,6 +96,7 @@ EXAMPLES = {
         }
         for encoder in ("resnet18", "test_resnet")
     },
+    "suite": {"make test": {"tests": 3, "minutes": 13.0, "seconds": {"test_a": 9, "test_b": 1}}},
     "startup": {"import sslzoo": {"whole": SECONDS, "beyond": SECONDS}},
     "memory": {"simclr test_resnet": {"megabytes": {"sslzoo": 2, "lightly": 3}, "against": {"lightly": RATIO}}},
     "scaling": {
