@@ -20,6 +20,8 @@ KINDS = ("nothing", "floor", "wall", "picture", "person")
 
 BEGINNINGS = 16
 """Moments of a recording that a clip may begin at; those of ``train`` and ``test`` alternate."""
+QUIET = (0.1, 0.5)
+"""Contrast of floor and walls: what lies behind a person is quieter than clothes, as it mostly is in videos."""
 LATEST = 0.3
 """Share of a recording that does not repeat which may have passed when a clip begins."""
 
@@ -29,8 +31,8 @@ def clip(split: str, number: int) -> Fields:
     rng = np.random.default_rng((SEEDS[split], number))
     names = RECORDINGS[ACTIONS[number % len(ACTIONS)]]
     recording = Recording.load(names[rng.integers(len(names))])
-    distance = (1.7, 3.0)
-    stage = Stage.draw(rng, split, rng.uniform(6, 9))
+    distance = (1.7, 2.7)
+    stage = Stage.draw(rng, split, rng.uniform(6, 9), contrast=rng.uniform(*QUIET))
     seconds = np.arange(FRAMES) / FPS
     late = (2 * rng.integers(BEGINNINGS // 2) + (split == "test")) / BEGINNINGS
     late *= recording.duration if recording.cyclic else LATEST * recording.duration

@@ -64,8 +64,8 @@ RENDERINGS = {
     ),
     "world-actions": Rendering(
         name="world-actions",
-        version=1,
-        lengths={"train": 420, "test": 140},
+        version=2,
+        lengths={"train": 840, "test": 280},
         frames=actions.FRAMES,
         fps=actions.FPS,
         side=actions.SIDE,

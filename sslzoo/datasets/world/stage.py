@@ -37,16 +37,19 @@ class Stage:
     light: Light
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, split: str, half: float) -> Stage:
-        """A room, or with one chance in three the open air. Pictures are of cliparts' ``split``."""
+    def draw(cls, rng: np.random.Generator, split: str, half: float, contrast: float = 1.0) -> Stage:
+        """A room, or with one chance in three the open air. Pictures are of cliparts' ``split``.
+
+        ``contrast`` is that of what floor and walls are made of.
+        """
         open_air = rng.random() < 1 / 3
         size, repeat = (60.0 if open_air else 2 * half), rng.uniform(0.15, 0.4)
-        floor = Body(meshes.sheet(size, size, repeat), textures.anything(rng), "floor")
+        floor = Body(meshes.sheet(size, size, repeat), textures.anything(rng, contrast), "floor")
         placed: list[tuple[Body, Array]] = [(floor, np.eye(4))]
         if not open_air:
-            same, repeat = textures.anything(rng), rng.uniform(0.15, 0.4)
+            same, repeat = textures.anything(rng, contrast), rng.uniform(0.15, 0.4)
             for side in range(4):
-                look = same if rng.random() < 0.5 else textures.anything(rng)
+                look = same if rng.random() < 0.5 else textures.anything(rng, contrast)
                 placed.append((Body(meshes.sheet(size, HEIGHT, repeat), look, "wall"), _on_wall(side, half, 0.0, 1.6)))
                 if rng.random() < 0.6:
                     place = _on_wall(side, half - 0.03, rng.uniform(-0.6, 0.6) * half, rng.uniform(1.1, 1.9))

@@ -108,12 +108,13 @@ def tiles(rng: np.random.Generator, light: Array, dark: Array) -> Picture:
     return blend(np.where(joint < 0.012, 1, 0.3 + tone + 0.2 * noise(rng, 1.2)), light, dark)
 
 
-def anything(rng: np.random.Generator) -> Picture:
-    """Of any kind and in any colours, for floors, walls, clothes."""
+def anything(rng: np.random.Generator, contrast: float = 1.0) -> Picture:
+    """Of any kind and in any two colours, which ``contrast`` < 1 brings together: for floors, walls, clothes."""
     kinds = (grain, veins, speckles, brushed, blotches, stripes, spots, tiles, tiles, blotches)
     kind = kinds[rng.integers(len(kinds))]
     light, dark = color(rng, (0, 0.7), (0.55, 1)), color(rng, (0, 0.9), (0.1, 0.6))
-    return kind(rng, light, dark)
+    middle = (1 - contrast) * (light + dark) / 2
+    return kind(rng, middle + contrast * light, middle + contrast * dark)
 
 
 def sky(rng: np.random.Generator) -> Picture:
