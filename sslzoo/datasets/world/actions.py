@@ -22,6 +22,8 @@ BEGINNINGS = 16
 """Moments of a recording that a clip may begin at; those of ``train`` and ``test`` alternate."""
 QUIET = (0.1, 0.5)
 """Contrast of floor and walls: what lies behind a person is quieter than clothes, as it mostly is in videos."""
+PALE = (0.2, 0.5)
+"""Share of their saturation that colours keep: in videos, too, the three channels tell nearly the same."""
 LATEST = 0.3
 """Share of a recording that does not repeat which may have passed when a clip begins."""
 
@@ -43,7 +45,15 @@ def clip(split: str, number: int) -> Fields:
     poses = [person.poses, np.broadcast_to(stage.poses, (FRAMES, *stage.poses.shape))]
     lens = Lens(SIDE, rng.uniform(45, 60))
     bodies = [*person.bodies, *stage.bodies]
-    return render(Shot(bodies, np.concatenate(poses, 1), cameras, lens, stage.light, stage.sky), KINDS)
+    fields = render(Shot(bodies, np.concatenate(poses, 1), cameras, lens, stage.light, stage.sky), KINDS)
+    return fields | {"clip": _paled(fields["clip"], rng.uniform(*PALE))}
+
+
+def _paled(clip: NDArray[np.uint8], share: float) -> NDArray[np.uint8]:
+    """(T, 3, H, W) with a ``share`` of its saturation."""
+    grey = clip.mean(1, keepdims=True)
+    paled: NDArray[np.uint8] = (grey + share * (clip - grey)).round().astype(np.uint8)
+    return paled
 
 
 def _smooth(way: Array, width: float = 5.0) -> Array:
