@@ -92,10 +92,10 @@ def due(
 def key_of(track: Track, name: str) -> str:
     """What an entry depends on: the method's file, its configuration, and the budget."""
     if name.startswith(UNTRAINED):
-        return _digest(name, track.budget["image_size"], *track.scored_on)
+        return _digest(name, track.budget["image_size"], *track.scored_on, *track.data())
     config, own = track.recipe(name)
     settings = {setting: value for setting, value in asdict(config).items() if setting not in track.younger}
-    return _digest(Path(inspect.getfile(methods.load(name))).read_text(), settings, asdict(own))
+    return _digest(Path(inspect.getfile(methods.load(name))).read_text(), settings, asdict(own), *track.data())
 
 
 def entry(track: Track, name: str, seed: int, keep: Path | None = None) -> dict[str, Any]:

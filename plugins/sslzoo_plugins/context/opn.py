@@ -10,7 +10,9 @@ elsewhere; each shows one colour channel only, of its own; and all four are mirr
 Deviations. Motion is the difference between frames instead of optical flow. The authors publish the frames they took
 but not how far apart they are: here they are evenly apart and span two thirds of a window of 64. All lengths scale with
 the patch, which is 80 pixels of videos of 240. The encoder's own pooled feature comes before fc6, and dropout is left
-out.
+out. What is known of two frames is put together as its sum and its difference, each of which is normalised, and not as
+it is: the linear layer that follows can tell as much from either, but frames of one video differ by so little that from
+the latter it learned nothing in as many steps.
 """
 
 from __future__ import annotations
@@ -165,7 +167,7 @@ class OPN(PretextMethod):
             **SMALL,
             "epochs": 100,
             "batch_size": 32,
-            "span": 1.0,
+            "span": 0.5,
             "region": 1.0,
             "frame_dim": 256,
             "pair_dim": 256,
@@ -179,14 +181,16 @@ class OPN(PretextMethod):
     def __init__(self, encoder: nn.Module, config: OPNConfig) -> None:
         super().__init__(encoder, config)
         self.frame = hidden_layers(self.feature_dim, config.frame_dim)
-        self.pair = hidden_layers(2 * config.frame_dim, config.pair_dim)
+        normalised = nn.BatchNorm1d(2 * config.frame_dim, affine=False)
+        self.pair = nn.Sequential(normalised, *hidden_layers(2 * config.frame_dim, config.pair_dim))
         self.head = nn.Linear(len(PAIRS) * config.pair_dim, len(ORDERS))
 
     def logits(self, batch: Batch) -> Tensor:
         """(B, 12)."""
         features = encode_views(self.encoder, batch["views"])
         known = self.frame(features.flatten(0, 1)).unflatten(0, features.shape[:2])
-        pairs = known[:, PAIRS].flatten(2)
+        one, other = known[:, PAIRS].unbind(2)
+        pairs = torch.cat([one + other, one - other], dim=2)
         return self.head(self.pair(pairs.flatten(0, 1)).unflatten(0, pairs.shape[:2]).flatten(1))
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

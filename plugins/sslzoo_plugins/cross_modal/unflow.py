@@ -148,7 +148,7 @@ class UnFlow(PretextMethod):
             "lr": 1e-3,
             "weight_decay": 4e-4,
             "stride": 2,
-            "width": 48,
+            "width": 24,
             "radius": 2,
         }
     }
