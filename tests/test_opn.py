@@ -129,8 +129,8 @@ def test_the_loss_is_the_cross_entropy_of_the_class_given_six_comparisons(encode
         losses = method(batch)
         for clip in range(4):
             known = [method.frame(method.encoder(view[clip : clip + 1])) for view in batch["views"]]
-            compared = [method.pair(torch.cat([known[i], known[j]], dim=1)) for i in range(4) for j in range(i + 1, 4)]
-            logits = method.head(torch.cat(compared, dim=1))[0]
+            pairs = [(known[i] + known[j], known[i] - known[j]) for i in range(4) for j in range(i + 1, 4)]
+            logits = method.head(torch.cat([method.pair(torch.cat(pair, dim=1)) for pair in pairs], dim=1))[0]
             total += float(logits.logsumexp(0) - logits[batch["target"][clip]])
             right += int(logits.argmax() == batch["target"][clip])
     assert len(PAIRS) == 6
