@@ -163,7 +163,7 @@ class DepthAndEgomotion(PretextMethod):
         schedule="step",
         milestones=(0.75,),
     )
-    recipes = {"small": {**SMALL, "epochs": 60, "batch_size": 16, "lr": 1e-3, "stride": 4}}
+    recipes = {"small": {**SMALL, "epochs": 60, "batch_size": 8, "lr": 5e-4, "stride": 4}}
 
     @staticmethod
     def views(config: DepthAndEgomotionConfig, spec: InputSpec) -> Views:
