@@ -143,7 +143,17 @@ class AVTS(PretextMethod):
         momentum=0.9,
         weight_decay=1e-4,
     )
-    recipes = {"small": {**SMALL, "encoder": "r3d_18", "frames": 16, "epochs": 60, "batch_size": 32, "lr": 5e-4, "easy_share": 0.5}}
+    recipes = {
+        "small": {
+            **SMALL,
+            "encoder": "r3d_18",
+            "frames": 16,
+            "epochs": 60,
+            "batch_size": 32,
+            "lr": 5e-4,
+            "easy_share": 0.5,
+        }
+    }
 
     hard: Tensor
     """Share of hard negatives now."""
