@@ -10,7 +10,7 @@ from torch import Tensor
 from sslzoo.config import UserError
 from sslzoo.data.source import Unreadable
 from sslzoo.views import Sample
-from sslzoo.views.clips import BESIDES_FRAMES, ClipSampling, LazyFields, Window, cut, window_for
+from sslzoo.views.clips import BESIDES_FRAMES, ClipSampling, LazyFields, Window, cut, num_frames, window_for
 
 _GREY = (19595, 38470, 7471)
 """Of red, green and blue in 65536: as Pillow makes grey pictures."""
@@ -62,17 +62,13 @@ def sampled(sample: Sample, sampling: ClipSampling | None, key: int) -> Sample:
     Raises:
         Unreadable: if it cannot be decoded.
     """
-    if isinstance(sample, LazyFields):
-        num_frames = sample.num_frames
-    elif isinstance(clip := sample["clip"], LazyClip):
+    if not isinstance(sample, LazyFields) and isinstance(clip := sample["clip"], LazyClip):
         sampling = sampling or ClipSampling()
         return {**sample, **_decoded(clip, window_for(sampling, key, clip.num_frames, clip.fps), sampling)}
-    else:
-        num_frames = len(clip)
     if sampling is None:
         return {**sample}
     wanted = [name for name in sample if name not in BESIDES_FRAMES or name in sampling.fields]
-    return cut(sample, window_for(sampling, key, num_frames, sample.get("fps", 0.0)), wanted)
+    return cut(sample, window_for(sampling, key, num_frames(sample), sample.get("fps", 0.0)), wanted)
 
 
 def _decoded(clip: LazyClip, window: Window, sampling: ClipSampling) -> Sample:

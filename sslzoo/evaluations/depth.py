@@ -21,7 +21,7 @@ from sslzoo.evaluations.segmentation import FINEST, SHOWN, FullyConvolutional
 from sslzoo.evaluations.tuning import TuningConfig, check_settings, repeatable, tune, workers_for
 from sslzoo.nn.depth import brightest, depth_colors, depth_scores
 from sslzoo.views import Sample
-from sslzoo.views.clips import ClipSampling
+from sslzoo.views.clips import ClipSampling, cut, num_frames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -143,9 +143,9 @@ class Frames(Source):
     def _frame(self, sample: Sample, field: str, index: int) -> Tensor:
         if "depth" not in sample:
             raise without(self, "depth")
-        values = sample[field]
-        window = ClipSampling(length=1).evenly(self.frames, len(values))[index % self.frames]
-        return values[int(window.index)].clone()  # or the whole clip would be kept with it
+        window = ClipSampling(length=1).evenly(self.frames, num_frames(sample))[index % self.frames]
+        frame: Tensor = cut(sample, window, [field])[field][0]
+        return frame
 
 
 def _has_clips(source: Source) -> bool:

@@ -24,7 +24,7 @@ from sslzoo.nn.flow import FlowDecoder, endpoint_error, flow_maps, resize_flow
 from sslzoo.nn.schedules import rate_factor
 from sslzoo.optimizers import parameter_groups, set_rate
 from sslzoo.views import Sample
-from sslzoo.views.clips import ClipSampling, cut, window_for
+from sslzoo.views.clips import ClipSampling, Window, cut, num_frames, window_for
 from sslzoo.views.color import normalize, to_float
 from sslzoo.views.crop import Interpolation
 from sslzoo.views.dense import dense_resized_crop
@@ -135,6 +135,11 @@ class FrozenFlow(nn.Module):
             feature, maps = encode_maps(self.encoder, seen, self.maps)
         return self.decoder(feature, maps, both_ways=False)
 
+    def pair(self, sample: Sample, window: Window) -> Sample:
+        """Two frames of a sample, with as many channels as the encoder takes, and the flow between them."""
+        taken = cut(sample, window, FIELDS)
+        return taken | {"clip": clip_with_channels(taken["clip"], self.spec.size[0])}
+
     def resized(self, samples: Sequence[Sample], mirrored: Tensor) -> tuple[Tensor, Tensor]:
         """Two whole frames of each (B, 2, C, H, W) as the encoder takes them, and their flow (B, 2, H, W)."""
         boxes = torch.tensor([[0, 0, *sample["clip"].shape[2:]] for sample in samples])
@@ -157,10 +162,10 @@ def train_decoder(model: FrozenFlow, source: Source, config: FlowConfig) -> list
     for epoch in range(config.epochs):
         found = []
         order = draw.at(epoch).permutation("order", len(source))[0].tolist()
-        for clips in batches(source, order, config.batch_size, model.spec.size[0]):
+        for clips in batches(source, order, config.batch_size):
             keyed = draw.at(epoch).of(torch.tensor([index for index, _ in clips]))
             pairs = [
-                cut(clip, window_for(TWO, key, len(clip["clip"])))
+                model.pair(clip, window_for(TWO, key, num_frames(clip)))
                 for (_, clip), key in zip(clips, keyed.key.tolist(), strict=True)
             ]
             frames, truth = model.resized(pairs, keyed.bernoulli("mirrored", 0.5))
@@ -189,9 +194,9 @@ def scored(model: FrozenFlow, source: Source, config: FlowConfig, losses: list[f
     """What was found on test pairs; as ``Flow`` says."""
     totals = torch.zeros(6, dtype=torch.float64)
     shown: list[tuple[Tensor, ...]] = []
-    for clips in batches(source, range(len(source)), 1, model.spec.size[0]):
+    for clips in batches(source, range(len(source)), 1):
         ((_, clip),) = clips
-        pairs = [cut(clip, window) for window in TWO.evenly(config.pairs, len(clip["clip"]))]
+        pairs = [model.pair(clip, window) for window in TWO.evenly(config.pairs, num_frames(clip))]
         frames, seen = model.resized(pairs, torch.zeros(len(pairs), dtype=torch.bool))
         finest = model(frames)[-1]
         truth = torch.stack([pair["flow"][0] for pair in pairs])
@@ -221,8 +226,8 @@ def measured(found: Tensor, truth: Tensor) -> Tensor:
     return torch.stack([part.double().sum() for part in parts])
 
 
-def batches(source: Source, order: Sequence[int], batch_size: int, channels: int) -> Iterator[list[tuple[int, Sample]]]:
-    """The readable clips of ``order`` with their positions, ``batch_size`` at a time: frames and flow.
+def batches(source: Source, order: Sequence[int], batch_size: int) -> Iterator[list[tuple[int, Sample]]]:
+    """The readable clips of ``order`` with their positions, ``batch_size`` at a time.
 
     Raises:
         UsageError: if they have no flow.
@@ -237,7 +242,7 @@ def batches(source: Source, order: Sequence[int], batch_size: int, channels: int
             continue
         if "flow" not in sample:
             raise UsageError(f"{source.name} has no flow, which this evaluation needs; choose data that have, as world")
-        batch.append((index, {"clip": clip_with_channels(sample["clip"], channels), "flow": sample["flow"]}))
+        batch.append((index, sample))
         if len(batch) == batch_size:
             yield batch
             batch = []

@@ -130,6 +130,11 @@ class LazyFields(Mapping[str, Any]):
         """(T, ...): of a field with an entry for each frame those with the numbers ``index`` (T,)."""
 
 
+def num_frames(sample: Sample | LazyFields) -> int:
+    """Of the clip of a sample, which is not decoded for that."""
+    return sample.num_frames if isinstance(sample, LazyFields) else len(sample["clip"])
+
+
 def cut(sample: Sample, window: Window, names: Iterable[str] | None = None) -> Sample:
     """The sample with the frames of ``window`` only, and with what belongs to them; all fields, or those of ``names``.
 
