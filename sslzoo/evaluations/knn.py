@@ -100,7 +100,7 @@ def _vote(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature:
 
 
 def _nearest(similarity: Tensor, k: int) -> Tensor:
-    """(B, k) columns of the largest entries in ascending order; of equal ones the first, which ``largest`` leaves open."""
+    """(B, k) columns of the largest entries, in ascending order; of equal ones the first, unlike in ``largest``."""
     values, neighbours = largest(similarity, min(k + 1, similarity.shape[1]))
     neighbours = neighbours[:, :k].clone()
     if values.shape[1] > k:
