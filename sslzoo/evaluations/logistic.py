@@ -7,7 +7,7 @@ It minimises what scikit-learn's ``LogisticRegression`` minimises, divided by ``
 with L-BFGS (Nocedal & Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4) and three things that suit the problem:
 
 - steps are scaled by the inverse of the curvature, averaged over classes: one D x D Cholesky factor for each ``C``; of
-  a minimum that is far, by each class's own, which takes K of them and less than half the steps;
+  a small problem whose minimum is far, by each class's own, which takes K of them and less than half the steps;
 - logits are linear along a line, so finding the length of a step takes no product with the features;
 - each ``C`` starts where the one before ended, and first goes on in the direction that the path had.
 """
@@ -25,8 +25,8 @@ from torch import Tensor
 _HISTORY = 10
 _LENGTHS = 20
 _SLOPE = 0.5  # a step ends where the slope along it has fallen to this share (approximate Wolfe, Hager & Zhang 2005)
-_PATIENCE = 16, 8  # steps, and features for each step more, before each class gets a curvature of its own
-_CURVATURES = 2**25  # entries of these at most, 128 MB
+_PATIENCE = 16  # steps before each class gets a curvature of its own
+_CURVATURES = 2**30  # multiplications, some 20 ms, up to which that costs less than the steps it saves
 _ROUNDING = 1e-6  # share of the objective that may be lost to float32
 _SMALL = 1e8  # multiplications in a product with the features up to which a second thread costs more than it gives
 
@@ -175,11 +175,11 @@ def _minimise(problem: _Problem, point: _Point, tolerance: float, max_steps: int
     """The minimum, as near as asked for or as the numbers' precision allows, and the number of steps to it."""
     scale = problem.inverse_curvature(point.error)
     history = _History.empty(point.weight)
-    patience = _PATIENCE[0] + len(scale) // _PATIENCE[1]
+    affordable = len(problem.rows) * problem.classes * scale.numel() <= _CURVATURES
     for step in range(max_steps):
         if point.largest <= tolerance:
             return point, step
-        if step == patience and problem.classes * scale.numel() <= _CURVATURES:
+        if step == _PATIENCE and affordable:
             scale, history = problem.inverse_curvatures(point.error), _History.empty(point.weight)
         direction = history.direction(point.gradient, scale)
         following = _step(problem, point, direction, direction @ problem.rows.T)
