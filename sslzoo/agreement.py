@@ -50,7 +50,7 @@ class Agreement:
     def _conditions(self) -> Iterator[tuple[str, Any, Any]]:
         """What must be the same for scores to be comparable, where it is not."""
         was, now = self.reported, self.repeated
-        yield from _unequal("protocol", was.protocol, now.protocol)
+        yield from _unequal("protocol", was.protocol.split()[0], now.protocol.split()[0])  # older ones end there
         yield from _unequal("weights", was.weights or now.weights, now.weights)  # older reports do not tell
         for part in ("train", "test"):
             theirs, ours = getattr(was, part) or {}, getattr(now, part) or {}

@@ -176,7 +176,7 @@ def evaluate_again(
     path = Path(report)
     told = read_report(path)
     kind = evaluations.load(told.evaluation)
-    if kind.info.protocol != told.protocol:
+    if kind.info.protocol != told.protocol.split()[0]:
         raise UserError(f"{path} is of {told.protocol}, and this sslzoo has {kind.info.protocol}: their numbers differ")
     if not told.metrics:
         raise UsageError(f"{path} holds no numbers to compare; draw again with sslzoo evaluate {told.evaluation}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from torch import nn
@@ -35,6 +35,9 @@ class EvaluationInfo:
     ``method``, heads and all, can only come from a run."""
     numbers: tuple[str, ...] = ()
     """Those of its metrics that are no shares, such as a rank: they are shown as they are, the others in percent."""
+    variants: tuple[str, ...] = ()
+    """Numbers among its settings that ask another question, such as how many labels there are. Other than by default
+    each makes a protocol of its own, whose report lies beside the others, and stands beside them on the card."""
     contract: int = 1
     """Version of the contract the evaluation was written for, as in ``MethodInfo``."""
 
@@ -67,6 +70,14 @@ class Evaluation(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    @property
+    def protocol(self) -> str:
+        """``name@version``, and the ``variants`` that differ from their defaults: ``finetune@2 percent=10``."""
+        usual = {field.name: field.default for field in fields(self.Config)}
+        settings = {name: getattr(self.config, name) for name in self.info.variants}
+        changed = [f"{name}={value:g}" for name, value in settings.items() if value != usual[name]]
+        return " ".join([self.info.protocol, *changed])
 
     @abstractmethod
     def run(self, encoder: nn.Module, train: Source, test: Source) -> Result:

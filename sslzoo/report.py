@@ -38,7 +38,7 @@ class Report:
 
     evaluation: str
     protocol: str
-    """``name@version``: numbers of different protocols are not to be compared."""
+    """``name@version``, and settings that make it another: numbers of different protocols are not to be compared."""
     model: str
     config: dict[str, Any]
     """Of the evaluation."""
@@ -64,6 +64,12 @@ class Report:
     format: int = FORMAT
     figures: dict[str, Figure] = field(default_factory=dict, compare=False, repr=False)
     """By file name without ending. Not in the JSON: they lie beside it."""
+
+    @property
+    def name(self) -> str:
+        """Of its file, without ending: the evaluation, and the settings that its protocol names."""
+        _, *settings = self.protocol.replace("=", " ").split()
+        return "-".join([self.evaluation, *settings])
 
     def to_json(self) -> str:
         return json.dumps({name: getattr(self, name) for name in _recorded()}, indent=2, allow_nan=False)
@@ -117,7 +123,7 @@ def evaluate(
         untrained = {"model": name, "metrics": found.metrics, "details": found.details}
     return Report(
         evaluation=evaluation.info.name,
-        protocol=evaluation.info.protocol,
+        protocol=evaluation.protocol,
         model=model,
         config=_plain(asdict(evaluation.config)),
         train=_described(train, result, "train") if evaluation.info.fits else None,
@@ -150,12 +156,12 @@ def read_report(path: Path) -> Report:
 
 
 def save_report(report: Report, folder: Path) -> Path:
-    """Write ``<evaluation>.json`` to ``folder``, whole or not at all, over what an earlier evaluation wrote.
+    """Write ``<name>.json`` to ``folder``, whole or not at all, over what an earlier evaluation by its protocol wrote.
 
     Raises:
         UserError: if it cannot be written.
     """
-    path = folder / f"{report.evaluation}.json"
+    path = folder / f"{report.name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as partial:

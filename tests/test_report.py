@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
+from sslzoo.evaluations.finetune import Finetune, FinetuneConfig
 from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.linear import Linear, LinearConfig
 from sslzoo.evaluations.segmentation import Segmentation, SegmentationConfig
@@ -117,6 +119,19 @@ def test_a_report_is_saved_under_the_name_of_its_evaluation(knn_report: Report, 
     assert path == tmp_path / "run" / "evaluations" / "knn.json"
     assert Report.from_json(path.read_text()) == knn_report
     assert save_report(knn_report, path.parent) == path and [path] == list(path.parent.iterdir())
+
+
+def test_reports_of_settings_that_ask_another_question_stand_side_by_side(knn_report: Report, tmp_path: Path) -> None:
+    for percent, protocol, name in [
+        (100.0, "finetune@2", "finetune"),
+        (10.0, "finetune@2 percent=10", "finetune-percent-10"),
+        (0.5, "finetune@2 percent=0.5", "finetune-percent-0.5"),
+    ]:
+        evaluation = Finetune(FinetuneConfig(percent=percent, epochs=3))
+        assert evaluation.protocol == protocol
+        report = replace(knn_report, evaluation="finetune", protocol=protocol)
+        assert save_report(report, tmp_path) == tmp_path / f"{name}.json"
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_a_report_that_cannot_be_saved_is_an_error_of_one_line(knn_report: Report, tmp_path: Path) -> None:

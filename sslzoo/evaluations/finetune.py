@@ -67,6 +67,7 @@ class Finetune(Evaluation):
         metric="balanced_accuracy",
         modalities=("image", "clip"),
         summary="The whole encoder trained on with all labels, or a few.",
+        variants=("percent",),
     )
     Config = FinetuneConfig
 

@@ -14,6 +14,7 @@ from sslzoo.config import UsageError
 from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.labelled import accuracy, balanced_accuracy, labelled_pair, recall_by_name
+from sslzoo.evaluations.nearest import largest
 
 _CHUNK = 2**23  # similarities at a time, 32 MB; more if that is fewer than 64 rows
 
@@ -93,15 +94,14 @@ def _vote(similarity: Tensor, labels: Tensor, classes: int, k: int, temperature:
     near = similarity.gather(1, neighbours).double()
     weights = ((near - near.amax(1, keepdim=True)) / temperature).exp()
     votes = weights.new_zeros(len(similarity), classes)
-    row = torch.arange(len(similarity), device=similarity.device)
-    for place in range(k):  # one at a time, so that sums are taken in one order
-        votes[row, labels[neighbours[:, place]]] += weights[:, place]
+    for chosen, weight in zip(labels[neighbours].split(1, dim=1), weights.split(1, dim=1), strict=True):
+        votes.scatter_add_(1, chosen, weight)  # one at a time, so that sums are taken in one order
     return votes.argmax(1)
 
 
 def _nearest(similarity: Tensor, k: int) -> Tensor:
-    """(B, k) columns of the largest entries in ascending order; of equal ones the first, which ``topk`` leaves open."""
-    values, neighbours = similarity.topk(min(k + 1, similarity.shape[1]))
+    """(B, k) columns of the largest entries, in ascending order; of equal ones the first, unlike in ``largest``."""
+    values, neighbours = largest(similarity, min(k + 1, similarity.shape[1]))
     neighbours = neighbours[:, :k].clone()
     if values.shape[1] > k:
         tied = (values[:, k - 1] == values[:, k]).nonzero()[:, 0]

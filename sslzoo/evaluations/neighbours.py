@@ -17,6 +17,7 @@ from sslzoo.encoders import spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.canvas import Canvas
 from sslzoo.evaluations.labelled import finite_features
+from sslzoo.evaluations.nearest import largest
 from sslzoo.evaluations.pictures import by_turns, class_name, known_labels, read_pictures
 from sslzoo.figures import ACCENT, FRAME, LINE, MARGIN, SECOND, WIDTH
 
@@ -120,7 +121,7 @@ def nearest_others(features: Tensor, k: int) -> Tensor:
         chunk = rows[start : start + size]
         similarity = chunk @ rows.T
         similarity[torch.arange(len(chunk)), torch.arange(start, start + len(chunk))] = -torch.inf
-        found.append(similarity.topk(k).indices)
+        found.append(largest(similarity, k)[1])
     return torch.cat(found)
 
 
