@@ -34,6 +34,8 @@ def table(track: Track, entries: dict[str, Any]) -> str:
         lines.append(_line([f"*{name}*", str(len(found)), "", *scored, *[""] * 6, *_origin(found)]))
     if missing := [f"`{name}`" for name in track.methods() if name not in by_method]:
         lines += ["", f"Not measured yet: {', '.join(missing)}."]
+    if notes := [f"- `{name}`: {track.notes[name]}" for name in ranked if name in track.notes]:
+        lines += ["", *notes]
     return "\n".join([*lines, ""])
 
 

@@ -49,6 +49,8 @@ class Track(ABC):
     """Settings of every run, in place of its recipe's."""
     columns: ClassVar[Mapping[str, str]]
     """Titles by score; the first is what methods are ranked by."""
+    notes: ClassVar[Mapping[str, str]] = {}
+    """By method, why it is not better than it is, as far as was looked into."""
     younger: ClassVar[tuple[str, ...]] = ()
     """Settings that came after the first entries and are nothing to them."""
 

@@ -36,8 +36,9 @@ class EvaluationInfo:
     numbers: tuple[str, ...] = ()
     """Those of its metrics that are no shares, such as a rank: they are shown as they are, the others in percent."""
     variants: tuple[str, ...] = ()
-    """Numbers among its settings that ask another question, such as how many labels there are. Other than by default
-    each makes a protocol of its own, whose report lies beside the others, and stands beside them on the card."""
+    """Numbers and switches among its settings that ask another question, such as how many labels there are. Other than
+    by default each makes a protocol of its own, whose report lies beside the others, and stands beside them on the
+    card."""
     contract: int = 1
     """Version of the contract the evaluation was written for, as in ``MethodInfo``."""
 
@@ -76,7 +77,9 @@ class Evaluation(ABC):
         """``name@version``, and the ``variants`` that differ from their defaults: ``finetune@2 percent=10``."""
         usual = {field.name: field.default for field in fields(self.Config)}
         settings = {name: getattr(self.config, name) for name in self.info.variants}
-        changed = [f"{name}={value:g}" for name, value in settings.items() if value != usual[name]]
+        changed = [
+            name if value is True else f"{name}={value:g}" for name, value in settings.items() if value != usual[name]
+        ]
         return " ".join([self.info.protocol, *changed])
 
     @abstractmethod

@@ -18,6 +18,7 @@ from sslzoo.config import UsageError, UserError
 from sslzoo.data.source import Source
 from sslzoo.encoders import create_encoder, spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
+from sslzoo.evaluations.action import Action, ActionConfig
 from sslzoo.evaluations.finetune import Finetune, FinetuneConfig
 from sslzoo.evaluations.knn import KNN, KNNConfig
 from sslzoo.evaluations.linear import Linear, LinearConfig
@@ -122,16 +123,17 @@ def test_a_report_is_saved_under_the_name_of_its_evaluation(knn_report: Report, 
 
 
 def test_reports_of_settings_that_ask_another_question_stand_side_by_side(knn_report: Report, tmp_path: Path) -> None:
-    for percent, protocol, name in [
-        (100.0, "finetune@2", "finetune"),
-        (10.0, "finetune@2 percent=10", "finetune-percent-10"),
-        (0.5, "finetune@2 percent=0.5", "finetune-percent-0.5"),
+    for evaluation, protocol, name in [
+        (Finetune(FinetuneConfig(epochs=3)), "finetune@2", "finetune"),
+        (Finetune(FinetuneConfig(percent=10.0, epochs=3)), "finetune@2 percent=10", "finetune-percent-10"),
+        (Finetune(FinetuneConfig(percent=0.5)), "finetune@2 percent=0.5", "finetune-percent-0.5"),
+        (Action(ActionConfig(windows=3)), "action@1", "action"),
+        (Action(ActionConfig(finetune=True)), "action@1 finetune", "action-finetune"),
     ]:
-        evaluation = Finetune(FinetuneConfig(percent=percent, epochs=3))
         assert evaluation.protocol == protocol
-        report = replace(knn_report, evaluation="finetune", protocol=protocol)
+        report = replace(knn_report, evaluation=evaluation.info.name, protocol=protocol)
         assert save_report(report, tmp_path) == tmp_path / f"{name}.json"
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_report_that_cannot_be_saved_is_an_error_of_one_line(knn_report: Report, tmp_path: Path) -> None:

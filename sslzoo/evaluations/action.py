@@ -86,6 +86,7 @@ class Action(Evaluation):
         metric="accuracy",
         modalities=("clip",),
         summary="Actions in clips, by a linear classifier on frozen features or by fine-tuning.",
+        variants=("finetune",),
     )
     Config = ActionConfig
 

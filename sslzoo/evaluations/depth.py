@@ -63,6 +63,7 @@ class Depth(Evaluation):
         modalities=("image", "clip"),
         summary="The depth of every pixel, from single frames by a small head on the feature maps.",
         numbers=("abs_rel", "rmse"),
+        variants=("finetune",),
     )
     Config = DepthConfig
 

@@ -75,6 +75,7 @@ class Detection(Evaluation):
         metric="ap50",
         modalities=("image",),
         summary="Boxes around objects and their classes, by Faster R-CNN on the feature maps.",
+        variants=("finetune",),
     )
     Config = DetectionConfig
 

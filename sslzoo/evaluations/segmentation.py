@@ -61,6 +61,7 @@ class Segmentation(Evaluation):
         metric="mean_iou",
         modalities=("image",),
         summary="The class of every pixel, by a fully convolutional head on the feature maps.",
+        variants=("finetune",),
     )
     Config = SegmentationConfig
 
