@@ -16,6 +16,7 @@ from torch import Tensor
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder
 from sslzoo.evaluation import Result
+from sslzoo.evaluations import logistic
 from sslzoo.evaluations.holdout import holdout
 from sslzoo.evaluations.linear import Linear, LinearConfig
 from sslzoo.evaluations.logistic import fit_path
@@ -73,6 +74,19 @@ def test_a_path_ends_where_each_strength_alone_does() -> None:
     for fit in fit_path(rows, labels, 5, STRENGTHS, tolerance=1e-7):
         [alone] = fit_path(rows, labels, 5, [fit.strength], tolerance=1e-7)
         torch.testing.assert_close(fit.weight, alone.weight, rtol=1e-3, atol=1e-4)
+
+
+def test_a_far_minimum_is_reached_in_fewer_steps_with_a_curvature_for_each_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows, labels, _, _ = problem()
+    fits = fit_path(rows, labels, 5, STRENGTHS, tolerance=1e-7)
+    monkeypatch.setattr(logistic, "_CURVATURES", 0)
+    others = fit_path(rows, labels, 5, STRENGTHS, tolerance=1e-7)
+    assert fits[-1].steps < others[-1].steps
+    for fit, other in zip(fits, others, strict=True):
+        assert fit.converged and abs(fit.bias.sum()) < 1e-12 and fit.weight.sum(0).abs().max() < 1e-12
+        torch.testing.assert_close(fit.weight, other.weight, rtol=1e-3, atol=1e-4)
 
 
 def test_constant_columns_and_separable_classes_do_not_trouble_the_solver() -> None:

@@ -229,7 +229,11 @@ class _History:
 
 
 def _scaled(gradient: Tensor, scale: Tensor) -> Tensor:
-    return (gradient[:, None] @ scale)[:, 0]
+    """The gradient (K, D + 1), scaled; nothing moves all classes alike, as that would change no probability."""
+    if scale.dim() == 2:
+        return gradient @ scale
+    scaled = torch.bmm(gradient[:, None], scale)[:, 0]
+    return scaled.sub_(scaled.mean(0))
 
 
 def _step(problem: _Problem, point: _Point, direction: Tensor, along: Tensor) -> _Point | None:
