@@ -165,10 +165,10 @@ class OPN(PretextMethod):
     recipes = {
         "small": {
             **SMALL,
-            "epochs": 100,
+            "epochs": 250,
             "batch_size": 32,
-            "span": 0.5,
-            "region": 1.0,
+            "lr": 1e-3,
+            "region": 0.7,
             "frame_dim": 256,
             "pair_dim": 256,
         }
