@@ -172,7 +172,8 @@ it. *views / step* is the time that decoding and views of a batch take, beside f
         "surface for each pixel, so that a texture, warped, does not look like the next frame's; most pixels do not "
         "count.",
         "learning_by_moving": "It tells hardly more than the most frequent class of each axis, the middle one.",
-        "opn": "Of 12 orders it has learned little after these 500 steps; after 6,500 it has: see the README.",
+        "opn": "It learns in ten times as many steps: then it tells 23 % of held-out orders (chance 8.3), and of that "
+        "nothing shows in action, be the encoder frozen (7.1 %) or trained on (17.1 %, beside 16.1 % from scratch).",
         "shuffle_and_learn": "Its task is solved, and nothing of that shows in what is scored here.",
     }
     held_out: ClassVar = {"pairs:world+cliparts": "pairs:world[test]+cliparts[test]"}
