@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder
-from sslzoo.evaluations import knn
+from sslzoo.evaluations import nearest
 from sslzoo.evaluations.knn import KNN, KNNConfig, vote
 from sslzoo.evaluations.labelled import accuracy, balanced_accuracy, recalls
 from sslzoo.features import Features
@@ -70,7 +70,8 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     train, labels = random_features(300, 16, 5, seed=0)
     test, _ = random_features(200, 16, 5, seed=1)
     whole = vote(train, labels, test, 20, 0.07)
-    monkeypatch.setattr(knn, "_CHUNK", 1)
+    monkeypatch.setattr(nearest, "_CHUNK", 1)
+    monkeypatch.setattr(nearest, "_BLOCK", 70)
     assert torch.equal(vote(train, labels, test, 20, 0.07), whole)
 
 

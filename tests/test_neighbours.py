@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder
 from sslzoo.evaluation import Result
-from sslzoo.evaluations import neighbours
+from sslzoo.evaluations import nearest
 from sslzoo.evaluations.neighbours import Neighbours, NeighboursConfig, nearest_others, same_label
 from sslzoo.features import Features
 from sslzoo.figures import ACCENT, SECOND
@@ -39,7 +39,7 @@ def test_neighbours_are_the_most_alike_by_cosine_and_never_the_image_itself(monk
     similar = F.cosine_similarity(rows[:, None], rows[None], dim=2).fill_diagonal_(-2)
     expected = similar.argsort(dim=1, descending=True)[:, :4]
     assert torch.equal(nearest_others(rows, 4), expected)
-    monkeypatch.setattr(neighbours, "_CHUNK", 1)
+    monkeypatch.setattr(nearest, "_CHUNK", 1)
     assert torch.equal(nearest_others(rows, 4), expected)
 
 

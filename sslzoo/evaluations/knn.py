@@ -14,9 +14,7 @@ from sslzoo.config import UsageError
 from sslzoo.data.source import Source
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.labelled import accuracy, balanced_accuracy, labelled_pair, recall_by_name
-from sslzoo.evaluations.nearest import largest
-
-_CHUNK = 2**23  # similarities at a time, 32 MB; more if that is fewer than 64 rows
+from sslzoo.evaluations.nearest import largest, similarities
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,7 @@ def vote(train: Tensor, labels: Tensor, test: Tensor, k: int, temperature: float
     """
     train, test = F.normalize(train, dim=1), F.normalize(test, dim=1)
     classes = int(labels.max()) + 1
-    chunks = test.split(max(64, _CHUNK // len(train)))
-    predicted = [_vote(chunk @ train.T, labels, classes, k, temperature) for chunk in chunks]
+    predicted = [_vote(similarity, labels, classes, k, temperature) for similarity in similarities(test, train)]
     return torch.cat(predicted) if predicted else labels[:0]
 
 

@@ -1,11 +1,27 @@
-"""The largest of many similarities."""
+"""Similarities of many rows to many others, and the largest of them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+
+_CHUNK = 2**24  # similarities at a time, 64 MB; more if that is fewer than 64 queries
+_BLOCK = 1024  # rows of a product, which so stays in the processor's cache
+_SIZE = 16  # entries of a group, at most: larger ones leave fewer entries, but take longer to go through
+
+
+def similarities(queries: Tensor, rows: Tensor) -> Iterator[Tensor]:
+    """``queries @ rows.T`` of (M, D) and (N, D), some queries at a time: (B, N), each in the memory of the last."""
+    size = max(64, _CHUNK // len(rows))
+    memory = queries.new_empty(min(size, len(queries)), len(rows))
+    for chunk in queries.split(size):
+        found = memory[: len(chunk)]
+        for columns, block in zip(found.split(_BLOCK, dim=1), rows.split(_BLOCK), strict=True):
+            torch.mm(chunk, block.T, out=columns)
+        yield found
 
 
 def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -15,7 +31,7 @@ def largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     group; only these are sorted. Of equal entries any may be chosen, and they come in any order, as with ``topk``.
     """
     columns = values.shape[1]
-    size = math.isqrt(columns // k)  # as many entries remain as there are groups
+    size = min(_SIZE, math.isqrt(columns // k))  # as many entries remain as there are groups
     if size < 2:
         return values.topk(k, dim=1)
     groups = columns // size  # the members of each are that many columns apart, which is the fast layout

@@ -17,11 +17,10 @@ from sslzoo.encoders import spec_of
 from sslzoo.evaluation import Evaluation, EvaluationInfo, Result
 from sslzoo.evaluations.canvas import Canvas
 from sslzoo.evaluations.labelled import finite_features
-from sslzoo.evaluations.nearest import largest
+from sslzoo.evaluations.nearest import largest, similarities
 from sslzoo.evaluations.pictures import by_turns, class_name, known_labels, read_pictures
 from sslzoo.figures import ACCENT, FRAME, LINE, MARGIN, SECOND, WIDTH
 
-_CHUNK = 2**23  # similarities at a time, 32 MB; more if that is fewer than 64 rows
 _GAP, _BETWEEN, _NAME = 6, 18, 16
 
 
@@ -116,12 +115,12 @@ class Neighbours(Evaluation):
 def nearest_others(features: Tensor, k: int) -> Tensor:
     """(N, k) rows of ``features`` (N, D) that are most alike by cosine, the nearest first, and never a row itself."""
     rows = F.normalize(features, dim=1)
-    found = []
-    for start in range(0, len(rows), size := max(64, _CHUNK // len(rows))):
-        chunk = rows[start : start + size]
-        similarity = chunk @ rows.T
-        similarity[torch.arange(len(chunk)), torch.arange(start, start + len(chunk))] = -torch.inf
+    found: list[Tensor] = []
+    start = 0
+    for similarity in similarities(rows, rows):
+        similarity.diagonal(start).fill_(-torch.inf)
         found.append(largest(similarity, k)[1])
+        start += len(similarity)
     return torch.cat(found)
 
 
