@@ -74,7 +74,7 @@ def test_what_is_kept_of_a_field_comes_back_within_the_error_that_is_stated() ->
 
 def test_the_first_reading_renders_what_a_source_has_and_no_more() -> None:
     source = WorldActions().open("train[1:3]+test[:1]")
-    folder = Shard("world-actions", 1, "train", 0).path.parent
+    folder = Shard("world-actions", RENDERINGS["world-actions"].version, "train", 0).path.parent
     assert not folder.exists()
     sample = dict(source.read(0))
     assert sorted(path.name for path in folder.glob("*.*")) == ["test-0000.arrow", "train-0000.arrow"]
