@@ -24,6 +24,8 @@ QUIET = (0.1, 0.5)
 """Contrast of floor and walls: what lies behind a person is quieter than clothes, as it mostly is in videos."""
 PALE = (0.2, 0.5)
 """Share of their saturation that colours keep: in videos, too, the three channels tell nearly the same."""
+STILL = 0.75
+"""Share of cameras that do nothing but keep to the person: one that goes around gives away the order of frames."""
 LATEST = 0.3
 """Share of a recording that does not repeat which may have passed when a clip begins."""
 
@@ -41,7 +43,8 @@ def clip(split: str, number: int) -> Fields:
     person = Person.draw(rng, recording, late + rng.uniform(0.85, 1.15) * seconds, np.zeros(2), instance=1)
     targets = _smooth(person.middle) * (1, 1, 0.5) + (0, 0, 0.35)
     height = (0.4, 1.2) if split == "train" else (0.8, 2.2)
-    cameras = camera.travel(rng, seconds, targets, distance, height, rng.uniform(0, 0.6), stage.half - 0.4)
+    limit = stage.half - 0.4
+    cameras = camera.travel(rng, seconds, targets, distance, height, rng.uniform(0, 0.6), limit, STILL)
     poses = [person.poses, np.broadcast_to(stage.poses, (FRAMES, *stage.poses.shape))]
     lens = Lens(SIDE, rng.uniform(45, 60))
     bodies = [*person.bodies, *stage.bodies]

@@ -65,14 +65,15 @@ def travel(
     height: tuple[float, float],
     sweep: float,
     limit: float = np.inf,
+    still: float = 1 / 8,
 ) -> Array:
     """(T, 4, 4): a camera that goes around ``targets`` (T, 3), nearer or farther, up or down, held by a hand.
 
     At ``distance`` and ``height`` in metres between these bounds, through up to ``sweep`` radians either way, and never
-    further than ``limit`` from the middle of the world. One in eight stands still.
+    further than ``limit`` from the middle of the world. A share of them stands ``still`` beside what it looks at.
     """
     share = seconds / seconds[-1]
-    share = np.zeros_like(share) if rng.random() < 1 / 8 else share
+    share = np.zeros_like(share) if rng.random() < still else share
 
     def between(low: float, high: float) -> Array:
         first, last = rng.uniform(low, high, 2)

@@ -64,7 +64,7 @@ RENDERINGS = {
     ),
     "world-actions": Rendering(
         name="world-actions",
-        version=2,
+        version=3,
         lengths={"train": 840, "test": 280},
         frames=actions.FRAMES,
         fps=actions.FPS,
