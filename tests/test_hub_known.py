@@ -13,7 +13,7 @@ from test_hub_folder import config_of, edit_config
 from sslzoo.config import UserError
 from sslzoo.hub import known, load
 from sslzoo.hub.folder import save_encoder
-from sslzoo.hub.load import load_encoder, load_folder
+from sslzoo.hub.load import examine, load_encoder, load_folder
 
 
 @pytest.fixture(scope="module")
@@ -133,4 +133,4 @@ def test_afresh_means_afresh(saved: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(load, "check", lambda *_: pytest.fail("it was computed"))
     load_folder(saved)
     with pytest.raises(pytest.fail.Exception, match="it was computed"):
-        load_folder(saved, afresh=True)
+        examine(saved)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+import torch
 from published_run import write_run
+from safetensors.torch import save_file
 
 from sslzoo.config import UserError
 from sslzoo.hub.layout import published_files
@@ -108,6 +110,15 @@ def test_the_metadata_of_pictures_and_weights_are_read_too(run: Path, tmp_path: 
         (tmp_path / name).write_bytes(b"\x89\xff\0" + str(run).encode() + b"/plot.py\0\xff")
         with pytest.raises(UserError, match="this machine's folder"):
             refuse_leaks({name: tmp_path / name}, [run])
+
+
+def test_numbers_of_weights_are_not_read_as_words(run: Path, tmp_path: Path) -> None:
+    numbers = torch.frombuffer(bytearray(b"https://by:chance@"), dtype=torch.uint8)
+    save_file({"a": numbers}, tmp_path / "x.safetensors")
+    refuse_leaks({"x.safetensors": tmp_path / "x.safetensors"}, [run])
+    save_file({"a": numbers}, tmp_path / "x.safetensors", metadata={"source": "https://me:secret@example.org"})
+    with pytest.raises(UserError, match="a password in an address"):
+        refuse_leaks({"x.safetensors": tmp_path / "x.safetensors"}, [run])
 
 
 def test_a_push_with_a_leak_sends_nothing(run: Path, hub: LoopbackHub) -> None:

@@ -206,7 +206,7 @@ def test_what_cannot_be_verified_is_not_sent_even_if_told(run: Path, hub: Loopba
 def test_weights_that_rot_after_they_were_verified_are_not_sent(
     run: Path, hub: LoopbackHub, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sslzoo.hub.load.is_known", lambda note: True)
+    monkeypatch.setattr("sslzoo.hub.push.is_known", lambda note: True)
     weights = run / "encoder" / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))

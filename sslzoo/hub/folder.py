@@ -36,9 +36,8 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
         UserError: if its spec does not describe it, or its features are not finite.
     """
     rebuilt = build_blank(spec_of(encoder))
-    load_strictly(
-        rebuilt, encoder.state_dict(), "the encoder is not what its spec describes: save what create_encoder made"
-    )
+    complaint = "the encoder is not what its spec describes: save what create_encoder made"
+    load_strictly(rebuilt, encoder.state_dict(), complaint, in_place=True)
     new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)  # of a save that was killed
     new.mkdir(parents=True)

@@ -15,7 +15,7 @@ from sslzoo.config import UserError
 
 TEXTS = (".json", ".jsonl", ".md", ".yaml", ".yml", ".txt")
 MOST_METADATA = 2**20
-"""Bytes at the beginning of a picture or of weights, where words may be."""
+"""Bytes at the beginning of a picture, or of the header of weights, where words may be."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ _SECRETS = [
 
 
 def refuse_leaks(files: Mapping[str, Path], folders: Iterable[Path]) -> None:
-    """Read what is about to be published: texts whole, of other files the beginning.
+    """Read what is about to be published: texts whole, of pictures the beginning, of weights the header.
 
     Args:
         files: by their name in the repository.
@@ -83,7 +83,10 @@ def _text(path: Path) -> str:
     if path.suffix in TEXTS:
         return path.read_text(encoding="utf-8", errors="replace")
     with path.open("rb") as file:
-        return file.read(MOST_METADATA).decode("latin-1")
+        beginning = file.read(MOST_METADATA)
+    if path.suffix == ".safetensors":  # behind its header are numbers and nothing else
+        beginning = beginning[: 8 + int.from_bytes(beginning[:8], "little")]
+    return beginning.decode("latin-1")
 
 
 def _login() -> Iterator[Rule]:

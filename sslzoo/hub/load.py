@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,23 +129,30 @@ def load_encoder(model: str | Path, *, token: str | None = None, endpoint: str |
     return load_folder(found.folder) if found.folder else _untrained(found.name)
 
 
-def load_folder(folder: Path, *, afresh: bool = False, digest: Callable[[], str] | None = None) -> nn.Module:
-    """The encoder in a folder with config.json and model.safetensors.
-
-    Args:
-        afresh: compute checksum and fingerprint also of a folder that is known to be right.
-        digest: gives the sha256 of the weights, where it is computed anyway.
+def load_folder(folder: Path) -> nn.Module:
+    """The encoder in a folder with config.json and model.safetensors, examined unless it is known to be right.
 
     Raises:
         UserError: if it is not what was saved, part by part.
     """
     config, path = read_config(folder), weights_file(folder)
-    note = note_of(folder)
-    known = is_known(note) and not afresh
-    if known:
+    if is_known(note_of(folder)):
         return build_and_fill(config, path, known=True)
-    with _summing(config, path, digest):
-        encoder = build_and_fill(config, path)
+    return examine(folder, in_place=False)
+
+
+def examine(folder: Path, *, in_place: bool = True) -> nn.Module:
+    """The encoder in a folder, held against checksum, keys and fingerprint, whatever is known of it.
+
+    Its tensors stay in the file, for who has no use for it once it is examined, unless ``in_place`` is false.
+
+    Raises:
+        UserError: as ``load_folder`` does.
+    """
+    config, path = read_config(folder), weights_file(folder)
+    note = note_of(folder)
+    with _summing(config, path):
+        encoder = build_and_fill(config, path, in_place=in_place)
         if is_ours(config):
             try:
                 check(encoder, config["sslzoo"]["fingerprint"])
@@ -156,18 +163,18 @@ def load_folder(folder: Path, *, afresh: bool = False, digest: Callable[[], str]
 
 
 @contextmanager
-def _summing(config: dict[str, Any], path: Path, digest: Callable[[], str] | None) -> Iterator[None]:
+def _summing(config: dict[str, Any], path: Path) -> Iterator[None]:
     """Compute the checksum beside what is done inside, on another core; its complaint comes first."""
     with ThreadPoolExecutor(1) as pool:
-        summed = pool.submit(check_sum, config, path, digest)
+        summed = pool.submit(check_sum, config, path)
         try:
             yield
         finally:
             summed.result()
 
 
-def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False) -> nn.Module:
-    """The encoder of a checked config, with exactly the tensors of the file ``path``.
+def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False, in_place: bool = False) -> nn.Module:
+    """The encoder of a checked config, with exactly the tensors of the file ``path``: copied, or ``in_place``.
 
     Unless they are known to fit, the encoder is compared with the header of the file before either takes memory.
 
@@ -182,19 +189,19 @@ def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False) -
         check_fit(shapes_of(blueprint.state_dict()), _without_classifier(shapes, config, blueprint), complaint)
     with _named(where):
         encoder = build_encoder(config)
-    load_strictly(encoder, _without_classifier(read_weights(path), config, encoder), complaint)
+    load_strictly(encoder, _without_classifier(read_weights(path), config, encoder), complaint, in_place=in_place)
     return encoder
 
 
-def check_sum(config: dict[str, Any], path: Path, digest: Callable[[], str] | None = None) -> None:
-    """Hold a file of weights, or the digest of it, against the checksum of a config of ours.
+def check_sum(config: dict[str, Any], path: Path) -> None:
+    """Hold a file of weights against the checksum of a config of ours.
 
     Raises:
         UserError: if it is another.
     """
     if not is_ours(config):
         return
-    recorded, found = config["sslzoo"]["weights_sha256"], digest() if digest else sha256(path)
+    recorded, found = config["sslzoo"]["weights_sha256"], sha256(path)
     if found != recorded:
         raise UserError(
             f"{path} has sha256 {found[:12]}… where its {CONFIG} says {recorded[:12]}…: it was damaged or exchanged; "

@@ -15,7 +15,7 @@ from sslzoo import __version__
 from sslzoo.config import UserError
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.layout import SOUND_ENCODER, WEIGHTS_FILES, is_published, move_encoder_into_run
-from sslzoo.hub.load import HUB, is_damaged, load_folder
+from sslzoo.hub.load import HUB, examine, is_damaged
 from sslzoo.hub.push import HEADS
 from sslzoo.hub.weights import read_shapes
 
@@ -51,9 +51,9 @@ def pull(model: str, out: Path | None = None, *, token: str | None = None, endpo
         staged = Path(temporary) / out.name
         with hub_errors(f"pull {repo_id}"):
             fetch(api, repo_id, revision or None, staged)
-        load_folder(move_encoder_into_run(staged) if (staged / "run.json").is_file() else staged, afresh=True)
+        examine(move_encoder_into_run(staged) if (staged / "run.json").is_file() else staged)
         if (staged / SOUND_ENCODER).is_dir():
-            load_folder(staged / SOUND_ENCODER, afresh=True)
+            examine(staged / SOUND_ENCODER)
         if (staged / HEADS).is_file():
             read_shapes(staged / HEADS)
         staged.rename(out)

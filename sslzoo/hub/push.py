@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -16,9 +14,9 @@ from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.known import is_known, note_of
 from sslzoo.hub.layout import WEIGHTS_FILES, check_inside, is_published, published_files
 from sslzoo.hub.leaks import refuse_leaks
-from sslzoo.hub.load import load_folder
+from sslzoo.hub.load import examine
 from sslzoo.hub.timm_config import is_ours, read_config
-from sslzoo.hub.weights import WEIGHTS, read_shapes
+from sslzoo.hub.weights import WEIGHTS, read_shapes, sha256
 
 HEADS = "heads.safetensors"
 """The method's own parts, which only who pretrains further has a use for."""
@@ -109,24 +107,27 @@ def _additions(run: Path, *, heads: bool, unfinished: bool) -> list[CommitOperat
 
 def _checked_weights(run: Path, name: str, path: Path) -> CommitOperationAdd:
     """The weights of an encoder, to be sent under ``name``, after the encoder was checked."""
-    with ThreadPoolExecutor(1) as pool:  # the client's checksum of the weights serves us, too
-        weights = pool.submit(CommitOperationAdd, name, path)
-        _check_encoder(run, path.parent, lambda: weights.result().upload_info.sha256.hex())
-        return weights.result()
+    digest = _check_encoder(run, path.parent)
+    weights = CommitOperationAdd(name, path)
+    weights.upload_info.sha256 = bytes.fromhex(digest)  # or the client would compute it once more
+    return weights
 
 
-def _check_encoder(run: Path, folder: Path, digest: Callable[[], str]) -> None:
-    """Hold an encoder against its checksum, which ``digest`` gives, against its fingerprint, and against the run."""
-    if not is_known(note_of(folder)):
-        load_folder(folder, digest=digest)
+def _check_encoder(run: Path, folder: Path) -> str:
+    """Hold an encoder against its checksum, which is returned, against its fingerprint, and against the run."""
+    known = is_known(note_of(folder))
+    if not known:
+        examine(folder)
     config = read_config(folder)
     if not is_ours(config):
         raise UserError(f"{folder} has no checksum and no fingerprint to verify it by; save it with sslzoo")
-    if digest() != config["sslzoo"]["weights_sha256"]:
+    digest: str = config["sslzoo"]["weights_sha256"]
+    if known and sha256(folder / WEIGHTS) != digest:
         raise UserError(f"{folder}/{WEIGHTS} was damaged since it was verified; save the encoder again")
     record = json.loads((run / "run.json").read_text())
     if config["sslzoo"].get("run", record.get("id")) != record.get("id"):
         raise UserError(f"{folder} is of another run than run.json; put back the one that belongs there")
+    return digest
 
 
 def _make_room(api: HfApi, repo_id: str, *, private: bool, gated: Gated | None, revision: str | None) -> str:

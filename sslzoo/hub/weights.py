@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -149,20 +150,27 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def load_strictly(encoder: nn.Module, state: Mapping[str, Tensor], complaint: str) -> None:
-    """Give ``encoder`` exactly the tensors of ``state``.
+def load_strictly(encoder: nn.Module, state: Mapping[str, Tensor], complaint: str, *, in_place: bool = False) -> None:
+    """Give ``encoder`` exactly the tensors of ``state``, in its own number formats.
+
+    With ``in_place``, those that are contiguous, on its device and in its formats are not copied: ``encoder`` is for
+    looking at only, as who trains it changes ``state``.
 
     Raises:
         UserError: as ``check_fit`` does.
     """
-    check_fit(shapes_of(encoder.state_dict()), shapes_of(state), complaint)
-    encoder.load_state_dict(dict(state))
+    own = encoder.state_dict()
+    check_fit(shapes_of(own), shapes_of(state), complaint)
+    if in_place:  # flattened, as 1 x 1 kernels that were channels_last are contiguous, too, but convolve otherwise
+        state = {name: tensor.to(own[name]).flatten().view_as(own[name]) for name, tensor in state.items()}
+    encoder.load_state_dict(dict(state), assign=in_place)
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
+    """Hexadecimal digest of a file, in one call: read in pieces, it would wait for Python's lock at each of them."""
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        empty = not os.fstat(file.fileno()).st_size  # and cannot be mapped
+        return hashlib.sha256(b"" if empty else mmap(file.fileno(), 0, access=ACCESS_READ)).hexdigest()
 
 
 def few(names: list[str], most: int = 3) -> str:
