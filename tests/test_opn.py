@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -68,6 +69,12 @@ def test_each_frame_shows_one_channel_of_its_own_in_all_channels() -> None:
     assert abs(float((channel[:, 0] == channel[:, 1]).float().mean()) - 1 / 3) < 0.08
     chosen = channel.take_along_dim(batch["order"].argsort(1), 1)
     assert (torch.stack([(chosen == one).float().mean(0) for one in range(3)]) - 1 / 3).abs().max() < 0.09
+
+
+def test_frames_show_the_mean_of_their_channels_if_not_one_each() -> None:
+    channels = torch.tensor([50, 100, 180], dtype=torch.uint8)[:, None, None]
+    patches, _ = augmented(channels.expand(4, 4, 3, 20, 20).clone(), config=replace(CONFIG, split_channels=False))
+    assert (patches - 110).abs().max() < 1e-3
 
 
 def test_each_frame_is_cut_a_little_elsewhere_than_the_others() -> None:
