@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sslzoo.datasets.world import actions, scene
+from sslzoo.datasets.world import actions, camera, scene
 from sslzoo.datasets.world.named import RENDERINGS
 from sslzoo.views.clips import PER_FRAME
 
@@ -185,6 +185,15 @@ def test_what_is_covered_or_leaves_the_picture_is_not_visible(things: Clip) -> N
 def test_under_the_sky_depth_is_infinite(outside: Clip) -> None:
     nothing = outside["classes"] == 0
     assert nothing.any() and torch.equal(nothing, outside["depth"].isinf())
+
+
+def test_the_share_of_cameras_asked_for_stands_still_and_the_others_move() -> None:
+    seconds, targets = np.arange(8) / 15, np.zeros((8, 3))
+    for share in (0.0, 0.75, 1.0):
+        rngs = [np.random.default_rng(seed) for seed in range(200)]
+        ways = [camera.travel(rng, seconds, targets, (2, 3), (1, 2), 0.5, still=share) for rng in rngs]
+        still = [not np.ptp(way, axis=0).any() for way in ways]
+        assert abs(np.mean(still) - share) < 0.08
 
 
 @pytest.mark.parametrize("module", [scene, actions])
