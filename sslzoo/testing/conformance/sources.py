@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from sslzoo.testing.conformance.annotations import misfit
 from sslzoo.testing.conformance.children import Job
 from sslzoo.testing.conformance.conduct import observed
 from sslzoo.testing.conformance.subject import Named
-from sslzoo.testing.conformance.views import Verdict
+from sslzoo.testing.conformance.views import Verdict, unpicklable
 
 LOOKED_AT = 64
 """Samples of each split that are read and compared."""
@@ -61,7 +61,7 @@ def check_sources(subject: DatasetSubject, folder: Path) -> Iterator[Verdict]:
     yield "annotations", _misfits(sources) if "image" in subject.plugin().info.modalities else ""
     yield "repeatable", _other_elsewhere(subject, samples)
     yield "fingerprint", _fingerprints(sources)
-    yield "picklable", _unpicklable(sources)
+    yield "picklable", next(filter(None, starmap(unpicklable, sources.items())), "")
     yield "disjoint", _shared(samples)
 
 
@@ -177,15 +177,6 @@ def _fingerprints(sources: dict[str, Source]) -> str:
         if source.fingerprint in found:
             return f"{split} and {found[source.fingerprint]} have one fingerprint"
         found[source.fingerprint] = split
-    return ""
-
-
-def _unpicklable(sources: dict[str, Source]) -> str:
-    for split, source in sources.items():
-        try:
-            pickle.loads(pickle.dumps(source))
-        except Exception as error:  # pickle raises whatever an object's own methods do
-            return f"pickling {split} raises {type(error).__name__}: {' '.join(str(error).split())}"
     return ""
 
 

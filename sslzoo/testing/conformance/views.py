@@ -29,7 +29,7 @@ TOLERANCE = 1e-4
 def check_views(subject: Subject, folder: Path) -> Iterator[Verdict]:
     """Promises of the data side; nothing is written to ``folder``."""
     views = subject.views()
-    yield "picklable-views", _pickled(views)
+    yield "picklable-views", unpicklable("the views", views)
     samples = subject.samples()
     unlabelled = _needs_label(views, samples)
     if unlabelled:
@@ -66,11 +66,12 @@ def _made(views: Views, samples: list[Sample]) -> Batch:
     return views([dict(sample) for sample in samples])
 
 
-def _pickled(views: Views) -> str:
+def unpicklable(name: str, value: Any) -> str:
+    """Why ``value`` cannot be sent to a process that loads data, as Python does by pickle; nothing is kept or read."""
     try:
-        pickle.loads(pickle.dumps(views))
+        pickle.loads(pickle.dumps(value))
     except Exception as error:  # pickle raises whatever an object's own methods do
-        return f"pickling the views raises {type(error).__name__}: {' '.join(str(error).split())}"
+        return f"pickling {name} raises {type(error).__name__}: {' '.join(str(error).split())}"
     return ""
 
 
