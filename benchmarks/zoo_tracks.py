@@ -208,31 +208,29 @@ forward, backward and optimizer, by `--profile`.
             "action": self.score("action", encoder, "world-actions", windows=windows)["balanced_accuracy"],
             "material": self.score("action", encoder, "world", windows=windows)["balanced_accuracy"],
         }
-        if not takes_clips(encoder) and self.has_order(name):
+        of_images = set() if takes_clips(encoder) else self.of_images(name)
+        if "tuned" in of_images:
             tuned = self.score("action", encoder, "world-actions", finetune=True, lrs=(1e-3,))
             found["tuned"] = tuned["balanced_accuracy"]
-        if not takes_clips(encoder) and self.has_geometry(name):
+        if "depth" in of_images:
             found["depth"] = self.score("depth", encoder, "world")["delta_1"]
-        if not takes_clips(encoder) and self.has_flow(name):
+        if "flow" in of_images:
             found["flow"] = self.score("flow", encoder, "world", epochs=10)["within_1px"]
         if sounds is not None:
             found["audio"] = self.score("audio", sounds, "world")["balanced_accuracy"]
         return found
 
-    def has_order(self, name: str) -> bool:
-        """Whether action is scored of the encoder that is trained on, too."""
-        return name.startswith(UNTRAINED) or methods.load(name).info.category == "context"
-
-    def has_flow(self, name: str) -> bool:
-        """Whether flow is scored."""
-        return name.startswith(UNTRAINED) or "flow" in methods.load(name).info.family
-
-    def has_geometry(self, name: str) -> bool:
-        """Whether depth is scored."""
+    def of_images(self, name: str) -> set[str]:
+        """Scores that only an encoder of images has: of an untrained one all, else those near to what it learned."""
         if name.startswith(UNTRAINED):
-            return True
+            return {"tuned", "depth", "flow"}
         info = methods.load(name).info
-        return info.category != "context" and "audio" not in info.modalities
+        near = {
+            "tuned": info.category == "context",
+            "depth": info.category != "context" and "audio" not in info.modalities,
+            "flow": "flow" in info.family,
+        }
+        return {score for score, is_near in near.items() if is_near}
 
 
 TRACKS = (Images(), Clips())
