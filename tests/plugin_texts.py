@@ -1,4 +1,7 @@
-"""Plugins of other packages, as text: a sound one of each kind, to install as it is or broken."""
+"""Plugins of other packages, as text: a sound one of each kind, to install as it is or broken.
+
+They are declared, listed and imported, and never run: what would do their work raises, lest a test rely on it.
+"""
 
 from __future__ import annotations
 

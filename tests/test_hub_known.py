@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from published_run import PROVENANCE, trained
+from safetensors.torch import load_file
 from test_hub_folder import config_of, edit_config
 
 from sslzoo.config import UserError
+from sslzoo.encoders import spec_of
 from sslzoo.hub import known, load
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.load import examine, load_encoder, load_folder
+from sslzoo.hub.weights import load_strictly, sha256
 
 
 @pytest.fixture(scope="module")
@@ -129,8 +134,24 @@ def test_what_does_not_verify_is_never_known(saved: Path, monkeypatch: pytest.Mo
             load_encoder(saved)
 
 
-def test_afresh_means_afresh(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_examined_is_computed_though_it_is_known(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "check", lambda *_: pytest.fail("it was computed"))
     load_folder(saved)
     with pytest.raises(pytest.fail.Exception, match="it was computed"):
         examine(saved)
+
+
+def test_only_what_is_examined_shares_memory_with_where_it_came_from(saved: Path) -> None:
+    state = load_file(saved / "model.safetensors")
+    name = next(iter(state))
+    for in_place in (True, False):
+        encoder = spec_of(load_encoder(saved)).build()
+        load_strictly(encoder, state, "does not fit", in_place=in_place)
+        assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
+        assert (encoder.state_dict()[name].data_ptr() == state[name].data_ptr()) is in_place
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"ab" * 2**20])
+def test_the_digest_of_a_file_is_that_of_its_bytes(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()

@@ -144,7 +144,7 @@ def load_folder(folder: Path) -> nn.Module:
 def examine(folder: Path, *, in_place: bool = True) -> nn.Module:
     """The encoder in a folder, held against checksum, keys and fingerprint, whatever is known of it.
 
-    Its tensors stay in the file, for who has no use for it once it is examined, unless ``in_place`` is false.
+    With ``in_place`` its tensors stay in the file, which is for callers that do nothing else with it.
 
     Raises:
         UserError: as ``load_folder`` does.
