@@ -73,5 +73,5 @@ def test_the_distance_is_sampsons() -> None:
     for x, y in zip(here, there, strict=True):
         line, back = matrix @ x, matrix.T @ y
         by_hand.append(abs(y @ matrix @ x) / np.sqrt(line[0] ** 2 + line[1] ** 2 + back[0] ** 2 + back[1] ** 2))
-    found = sampson(torch.tensor(matrix), torch.tensor(here), torch.tensor(there))
+    found = sampson(torch.tensor(matrix), *(torch.tensor(points[:, :2]).mT for points in (here, there)))
     np.testing.assert_allclose(found.numpy(), by_hand)

@@ -51,6 +51,17 @@ def test_the_mask_is_where_pixels_move_by_themselves() -> None:
     assert {batch[name].shape[2:] for name in ("target", "counts")} == {(SIDE // 4, SIDE // 4)}
 
 
+def test_clips_of_several_sizes_are_looked_at_as_each_would_be_alone() -> None:
+    samples = [dense_sample(number, number) for number in range(3)]
+    for name in ("clip", "flow"):
+        samples[1][name] = samples[1][name][..., :-8]
+    views = SegmentCrops(CONFIG, InputSpec.square(SIDE))
+    together, alone = views(samples), [views([sample]) for sample in samples]
+    for name in ("target", "counts"):
+        assert torch.equal(together[name], torch.cat([batch[name] for batch in alone]))
+    assert torch.equal(together["views"][0], torch.cat([batch["views"][0] for batch in alone]))
+
+
 def test_crops_are_about_the_segment_as_in_deepmask() -> None:
     boxes, sizes = torch.tensor([[300, 400, 30, 80]]).expand(2000, 4), torch.tensor([[1000, 1000]]).expand(2000, 2)
     square = around(boxes, sizes, draw_of(2000)).double()

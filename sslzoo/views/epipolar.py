@@ -12,6 +12,7 @@ looks as if it stood still.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sslzoo.views.keyed import Draw
@@ -31,51 +32,53 @@ def off_epipolar(flow: Tensor, draw: Draw) -> Tensor:
     First-order distance (Sampson's); of a camera that stands still the length of the flow. 0 where there is no flow.
     """
     batch, _, height, width = flow.shape
-    known = flow.isfinite().all(dim=1).flatten(1)
-    scale = max(height, width) / 2
-    moved = (flow / scale).masked_fill(~flow.isfinite(), 0.0).flatten(2).mT.double()
-    here, there = _homogeneous(height, width, scale, moved)
+    finite, scale = flow.isfinite(), max(height, width) / 2
+    known = finite.all(dim=1).flatten(1)
+    moved = (flow / scale).masked_fill(~finite, 0.0).flatten(2)
+    here = _pixels(height, width, scale).expand_as(moved)
+    there = here + moved
     rows = torch.arange(batch)[:, None]
     chosen = draw.integers("pixels", height * width, (PIXELS,))
     tried = draw.integers("tries", PIXELS, (TRIES, EIGHT))
 
-    some = (here[rows, chosen], there[rows, chosen])
+    some = [points.gather(2, chosen[:, None].expand(-1, 2, -1)) for points in (here, there)]
     equations = _equations(*some)
     candidates = _solve(equations[rows[:, :, None], tried])
     distances = sampson(candidates, some[0][:, None], some[1][:, None])
     median, best = distances.median(dim=2).values.min(dim=1)
-    agreeing = distances[torch.arange(batch), best] <= ROBUST * median[:, None] + 1e-9
+    agreeing = distances[torch.arange(batch), best] <= ROBUST * median[:, None] + 1e-7
     found = _solve(equations * agreeing[..., None])
     distance = sampson(found, here, there)
 
-    length = torch.hypot(*moved.unbind(2))
+    length = torch.hypot(*moved.unbind(1))
     still = length.median(dim=1, keepdim=True).values < 2 * STILL
-    return (torch.where(still, length, distance) * known * scale).float().view(batch, height, width)
+    return (torch.where(still, length, distance) * known * scale).view(batch, height, width)
 
 
 def sampson(matrix: Tensor, here: Tensor, there: Tensor) -> Tensor:
-    """(..., N): the first-order distance of pairs of points (..., N, 3) from those that obey ``matrix`` (..., 3, 3)."""
-    a, b, c = (here @ matrix.mT).unbind(-1)  # one number at a time, as sums of three are slow
-    back_a, back_b, _ = (there @ matrix).unbind(-1)
-    x, y, z = there.unbind(-1)
-    error = (a * x + b * y + c * z).abs()
-    slope = a * a + b * b + back_a * back_a + back_b * back_b
+    """(..., N): the first-order distance of pairs of points (..., 2, N) from those that obey ``matrix`` (..., 3, 3)."""
+    (x, y), (to_x, to_y) = here.unbind(-2), there.unbind(-2)
+    (a, b, c), (d, e, f), (g, h, i) = (row.split(1, dim=-1) for row in matrix.unbind(-2))
+    line_x, line_y, line_one = a * x + b * y + c, d * x + e * y + f, g * x + h * y + i
+    back_x, back_y = a * to_x + d * to_y + g, b * to_x + e * to_y + h
+    error = (to_x * line_x + to_y * line_y + line_one).abs()
+    slope = line_x * line_x + line_y * line_y + back_x * back_x + back_y * back_y
     return error / slope.sqrt().clamp(min=1e-12)
 
 
-def _homogeneous(height: int, width: int, scale: float, moved: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (B, N, 3) and where they go, about the middle of the picture, with its longer side from -1 to 1."""
-    rows, columns = ((torch.arange(side, dtype=torch.float64) + 0.5 - side / 2) / scale for side in (height, width))
-    here = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1).view(-1, 2).expand_as(moved)
-    ones = torch.ones_like(here[..., :1])
-    return torch.cat([here, ones], dim=-1), torch.cat([here + moved, ones], dim=-1)
+def _pixels(height: int, width: int, scale: float) -> Tensor:
+    """(2, N): x and y of all pixels, about the middle of the picture, with its longer side from -1 to 1."""
+    rows, columns = ((torch.arange(side) + 0.5 - side / 2) / scale for side in (height, width))
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy")).flatten(1)
 
 
 def _equations(here: Tensor, there: Tensor) -> Tensor:
-    """(..., 9): what x' F x = 0 says of the numbers of F."""
+    """(..., N, 9): what x' F x = 0 says of the numbers of F, for points (..., 2, N), in twice their precision."""
+    here, there = (F.pad(points.double().mT, (0, 1), value=1.0) for points in (here, there))
     return (there[..., :, None] * here[..., None, :]).flatten(-2)
 
 
 def _solve(equations: Tensor) -> Tensor:
-    """(..., 3, 3) of length one that meets ``equations`` (..., N, 9) with the least sum of squares."""
-    return torch.linalg.eigh(equations.mT @ equations).eigenvectors[..., 0].unflatten(-1, (3, 3))
+    """(..., 3, 3) float32 of length one that meets ``equations`` (..., N, 9) with the least sum of squares."""
+    found = torch.linalg.eigh(equations.mT @ equations).eigenvectors[..., 0]
+    return found.unflatten(-1, (3, 3)).float()

@@ -71,12 +71,8 @@ class SegmentCrops(Views):
         if any("flow" not in sample for sample in samples):
             raise UsageError("these clips have no flow, which tells what moves in them; data that have: world")
         draw = draw_for(samples)
-        flows = [sample["flow"][:1] for sample in samples]
+        moving = self.moving([sample["flow"][:1] for sample in samples], draw)
         each = [Draw(key[None]) for key in draw.key]
-        moving = [
-            off_epipolar(flow, one) > self.config.moving * max(flow.shape[2:])
-            for flow, one in zip(flows, each, strict=True)
-        ]
         found = [segment(mask[0], self.config.least, one) for mask, one in zip(moving, each, strict=True)]
         sizes = torch.tensor([mask.shape[1:] for mask in moving])
         squares = around(torch.stack([box for box, _ in found]), sizes, draw)
@@ -88,6 +84,15 @@ class SegmentCrops(Views):
             "moving": clip_resized_crop(masks, squares, mirrored, self.size)[:, 0],
             "found": torch.tensor([there for _, there in found]),
         }
+
+    def moving(self, flows: list[Tensor], draw: Draw) -> list[Tensor]:
+        """Of each flow (1, 2, H, W) where what moves by itself is, (1, H, W); of those of one size at once."""
+        masks: dict[int, Tensor] = {}
+        for size in {flow.shape for flow in flows}:
+            places = [place for place, flow in enumerate(flows) if flow.shape == size]
+            off = off_epipolar(torch.cat([flows[place] for place in places]), Draw(draw.key[places]))
+            masks |= zip(places, (off > self.config.moving * max(size[2:])).split(1), strict=True)
+        return [masks[place] for place in range(len(flows))]
 
     def augment(self, batch: Batch) -> Batch:
         batch["views"] = [normalize(to_float(batch.pop("image")), self.spec.mean, self.spec.std, inplace=True)]
