@@ -27,7 +27,7 @@ from sslzoo.pretraining import pretrain as run_pretraining
 from sslzoo.recipes import default_out, divide, field_names, recipe_of
 from sslzoo.record import public_name, read_record, restore_config
 from sslzoo.registry import datasets, evaluations, method_info, methods
-from sslzoo.report import Report, read_report, save_figures, save_report
+from sslzoo.report import USUAL_DATASET, Report, read_report, save_figures, save_report
 from sslzoo.report import evaluate as run_evaluation
 from sslzoo.taxonomy import MethodInfo
 
@@ -103,7 +103,7 @@ def pretrain(
 def evaluate(
     evaluation: str,
     model: str | Path,
-    dataset: str = "cliparts",
+    dataset: str = USUAL_DATASET,
     *,
     train_split: str = "train",
     test_split: str = "",
@@ -145,7 +145,7 @@ def evaluate(
     elif keep and (run / "run.json").exists():
         save_report(report, run / "evaluations")
         save_figures(report, run / "figures")
-        draw_layers(asdict(report), run)
+        draw_layers(asdict(report), report.name, run)
         write_card(run)
     return report
 

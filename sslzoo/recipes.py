@@ -8,18 +8,15 @@ from typing import Any
 
 from sslzoo.config import PretrainConfig, UsageError
 from sslzoo.data.source import Source
-from sslzoo.data.splits import parse_name
 from sslzoo.data.stream import Stream
 from sslzoo.machine import Resolved, join_processes, resolve
 from sslzoo.method import PretextMethod
-from sslzoo.record import check_same_run, new_record, public_name, read_record, restore_config
+from sslzoo.record import check_same_run, file_name, new_record, read_record, restore_config
 
 
 def default_out(method: str, config: PretrainConfig) -> Path:
     """``runs/<method>_<encoder>_<dataset>``, the name a released encoder would have."""
-    dataset = public_name(parse_name(config.dataset)[0])
-    plain = "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in dataset)
-    return Path("runs") / f"{method}_{config.encoder}_{plain}"
+    return Path("runs") / f"{method}_{config.encoder}_{file_name(config.dataset)}"
 
 
 def recipe_of(method: type[PretextMethod], name: str = "") -> tuple[PretrainConfig, Any]:

@@ -17,6 +17,7 @@ from sslzoo import __version__
 from sslzoo.checkpoint import atomic_write
 from sslzoo.config import PretrainConfig, UserError
 from sslzoo.data.pairs import PREFIX, paired_names
+from sslzoo.data.splits import parse_name
 from sslzoo.taxonomy import MethodInfo
 
 FORMAT = 1
@@ -38,6 +39,12 @@ def public_name(dataset: str) -> str:
     if colon and prefix == "folder":
         return f"folder:{_base(path)}"
     return _base(dataset) if dataset.startswith(("/", ".", "~")) or dataset.count("/") > 1 else dataset
+
+
+def file_name(dataset: str) -> str:
+    """A data set in the name of a file: without its split, and of letters, digits, ``-`` and ``.``."""
+    name = public_name(parse_name(dataset)[0])
+    return "".join(letter if letter.isalnum() or letter in "-." else "-" for letter in name)
 
 
 def _base(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from sslzoo.features import weights_digest
 from sslzoo.features.frozen import frozen
 from sslzoo.figures import save_figure
 from sslzoo.method import PretextMethod
+from sslzoo.record import file_name
 
 FORMAT = 1
 _ADDED = {"numbers", "summary", "weights"}
 """What reports of this format that were written earlier lack."""
+USUAL_DATASET = "cliparts"
 _BASELINE_SEED = 0
 
 
@@ -63,13 +65,14 @@ class Report:
     """Of the evaluation."""
     format: int = FORMAT
     figures: dict[str, Figure] = field(default_factory=dict, compare=False, repr=False)
-    """By file name without ending. Not in the JSON: they lie beside it."""
+    """By file name without ending, which begins with ``name``. Not in the JSON: they lie beside it."""
 
     @property
     def name(self) -> str:
-        """Of its file, without ending: the evaluation, and the settings that its protocol names."""
+        """Of its file, without ending: the evaluation, its data if not the usual, and its protocol's settings."""
         _, *settings = self.protocol.replace("=", " ").split()
-        return "-".join([self.evaluation, *settings])
+        data = file_name(self.test["name"])
+        return "-".join([self.evaluation, *([data] if data != USUAL_DATASET else []), *settings])
 
     def to_json(self) -> str:
         return json.dumps({name: getattr(self, name) for name in _recorded()}, indent=2, allow_nan=False)
@@ -121,7 +124,7 @@ def evaluate(
         found = results["untrained"] = _run(evaluation, _untrained(encoder, spec), train, test)
         name = f"random:{spec.architecture} seed {_BASELINE_SEED}"
         untrained = {"model": name, "metrics": found.metrics, "details": found.details}
-    return Report(
+    report = Report(
         evaluation=evaluation.info.name,
         protocol=evaluation.protocol,
         model=model,
@@ -137,7 +140,11 @@ def evaluate(
         numbers=list(evaluation.info.numbers),
         weights=weights_digest(encoder),
         summary=evaluation.info.summary,
-        figures=evaluation.draw(results),
+    )
+    drawn = evaluation.draw(results)
+    return replace(
+        report,
+        figures={report.name + name.removeprefix(report.evaluation): figure for name, figure in drawn.items()},
     )
 
 

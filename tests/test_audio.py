@@ -127,6 +127,6 @@ def test_a_run_that_hears_hands_its_encoder_of_sounds_over_and_is_evaluated_by_i
     )
     assert report.metrics == own.metrics and report.weights == own.weights
     assert report.baseline is not None and report.baseline["model"].startswith("random:test_resnet")
-    assert (folder / "evaluations" / "audio.json").exists()
+    assert (folder / "evaluations" / "audio-moving-shapes.json").exists()
     silent = sslzoo.load_encoder(folder)
     assert spec_of(silent).input.size == (3, 32, 32)

@@ -88,7 +88,8 @@ def test_results_on_the_same_data_keep_their_protocols_apart(run: Path) -> None:
     report(
         run, "linear", protocol="linear@2", metrics={"accuracy": 0.5, "top5": 0.9}, baseline=None, config={"folds": 5}
     )
-    report(run, "other", protocol="knn@1", test=REPORT["test"] | {"name": "org/flowers"}, metrics={"accuracy": 1.0})
+    flowers = {part: REPORT[part] | {"name": f"org/flowers[{part}]"} for part in ("train", "test")}
+    report(run, "knn-org-flowers", protocol="knn@1", **flowers, metrics={"accuracy": 1.0})
     card = ModelCard(render_card(run, "tester/x"))
     results = {(result.dataset_type, result.metric_name): result for result in card.data.eval_results or []}
     assert {key: result.metric_value for key, result in results.items()} == {
@@ -108,6 +109,8 @@ def test_results_on_the_same_data_keep_their_protocols_apart(run: Path) -> None:
     }
     assert linear.metric_args == {"protocol": "linear@2", "train": "cliparts[train]", "folds": 5}
     assert "| linear@2 | cliparts[test] | top5 | 90.0 % | – |" in card.content
+    for data in ("cliparts[train]", "org/flowers[train]"):
+        assert card.content.count(f"- **knn@1**: fitted on {data}; ") == 1
 
 
 def test_results_on_data_of_the_hub_are_published_in_its_own_format(run: Path) -> None:
@@ -208,11 +211,14 @@ def test_an_evaluation_that_fits_nothing_or_only_draws_has_its_place(run: Path) 
 def test_a_figure_is_captioned_by_the_report_it_belongs_to(run: Path) -> None:
     report(run, "maps", protocol="maps@1", train=None, metrics={}, baseline=None, summary="Where it *looks*.")
     report(run, "maps_of_heads", protocol="maps_of_heads@2", train=None, metrics={}, baseline=None)
-    for name in ("maps", "maps_last", "maps_of_heads", "mapsome"):
+    world = {"protocol": "maps@1", "train": None, "test": REPORT["test"] | {"name": "world[test]"}, "metrics": {}}
+    report(run, "maps-world", **world, baseline=None)
+    for name in ("maps", "maps_last", "maps-world_last", "maps_of_heads", "mapsome"):
         (run / "figures" / f"{name}.png").write_bytes(b"")
     text = render_card(run)
     assert "![maps (maps@1 on cliparts[test]): Where it \\*looks\\*.](figures/maps.png)" in text
     assert "![maps last (maps@1 on cliparts[test]): Where it \\*looks\\*.](figures/maps_last.png)" in text
+    assert "![maps world last (maps@1 on world[test])](figures/maps-world_last.png)" in text
     assert "![maps of heads (maps_of_heads@2 on cliparts[test])](figures/maps_of_heads.png)" in text, "an older report"
     assert "![mapsome](figures/mapsome.png)" in text
 

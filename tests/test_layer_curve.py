@@ -57,21 +57,21 @@ def test_what_a_report_does_not_tell_is_not_drawn(report: dict[str, Any]) -> Non
 def test_names_are_not_taken_for_formulas(report: dict[str, Any], tmp_path: Path) -> None:
     report["details"]["layers"] = {f"$\\frac{{{place}$ <b>": {"accuracy": place / 9} for place in range(3)}
     report["test"] = {"name": "$x^{$[test]"}
-    assert draw_layers(report, tmp_path) is not None
+    assert draw_layers(report, "linear", tmp_path) is not None
 
 
 def test_the_card_shows_it_among_the_results(report: dict[str, Any], tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
-    path = draw_layers(report, run)
+    path = draw_layers(report, "linear", run)
     assert path == run / "figures" / "linear_layers.png"
     assert matplotlib.image.imread(path).shape[:2] == (340, 900)
     first = path.read_bytes()
-    draw_layers(report, run)
+    draw_layers(report, "linear", run)
     assert path.read_bytes() == first
     text = render_card(run)
     results = text[text.index("## Results") : text.index("## Intended use")]
     assert "](figures/linear_layers.png)" in results and "linear layers: the score of each layer" in results
-    assert draw_layers(REPORT, run) is None
+    assert draw_layers(REPORT, "knn", run) is None
 
 
 def test_evaluating_a_run_draws_it_and_puts_it_into_the_card(tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def test_images_for_views_are_from_all_over_the_data_set() -> None:
 
 def test_the_figure_shows_both_spectra(report: Report, tmp_path: Path) -> None:
     (path,) = save_figures(report, tmp_path)
-    assert path.name == "quality_spectrum.png" and path.stat().st_size > 10_000
-    (axes,) = report.figures["quality_spectrum"].axes
+    assert path.name == "quality-tiny_spectrum.png" and path.stat().st_size > 10_000
+    (axes,) = report.figures["quality-tiny_spectrum"].axes
     labels = [text.get_text() for text in axes.get_legend().get_texts()]
     assert [label.partition(":")[0] for label in labels] == ["trained", "untrained"]
     assert axes.get_xscale() == axes.get_yscale() == "log"

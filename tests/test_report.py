@@ -115,11 +115,27 @@ def test_what_is_no_report_is_refused(text: str) -> None:
         Report.from_json(text)
 
 
-def test_a_report_is_saved_under_the_name_of_its_evaluation(knn_report: Report, tmp_path: Path) -> None:
+def on(report: Report, data: str) -> Report:
+    return replace(report, test=report.test | {"name": data})
+
+
+def test_a_report_is_saved_under_the_name_of_its_evaluation_and_data(knn_report: Report, tmp_path: Path) -> None:
     path = save_report(knn_report, tmp_path / "run" / "evaluations")
-    assert path == tmp_path / "run" / "evaluations" / "knn.json"
+    assert path == tmp_path / "run" / "evaluations" / "knn-tiny.json"
     assert Report.from_json(path.read_text()) == knn_report
     assert save_report(knn_report, path.parent) == path and [path] == list(path.parent.iterdir())
+
+
+def test_reports_on_several_data_sets_stand_side_by_side(knn_report: Report, tmp_path: Path) -> None:
+    names = {
+        "cliparts[test]": "knn",
+        "cliparts-scenes[test]": "knn-cliparts-scenes",
+        "org/name:config[train[:10%]]": "knn-org-name-config",
+        "folder:/home/me/my flowers[test]": "knn-folder-my-flowers",
+    }
+    for data, name in names.items():
+        assert save_report(on(knn_report, data), tmp_path) == tmp_path / f"{name}.json"
+    assert len(list(tmp_path.iterdir())) == len(names)
 
 
 def test_reports_of_settings_that_ask_another_question_stand_side_by_side(knn_report: Report, tmp_path: Path) -> None:
@@ -131,7 +147,7 @@ def test_reports_of_settings_that_ask_another_question_stand_side_by_side(knn_re
         (Action(ActionConfig(finetune=True)), "action@1 finetune", "action-finetune"),
     ]:
         assert evaluation.protocol == protocol
-        report = replace(knn_report, evaluation=evaluation.info.name, protocol=protocol)
+        report = replace(on(knn_report, "cliparts[test]"), evaluation=evaluation.info.name, protocol=protocol)
         assert save_report(report, tmp_path) == tmp_path / f"{name}.json"
     assert len(list(tmp_path.iterdir())) == 5
 
@@ -229,10 +245,10 @@ def test_a_number_that_is_no_share_is_not_shown_in_percent() -> None:
 
 def test_figures_of_both_encoders_lie_beside_the_report(tmp_path: Path) -> None:
     report = evaluate(Brightness(KNNConfig()), encoder_of(), TEST, TEST, model="my-run")
-    assert save_figures(report, tmp_path / "figures") == [tmp_path / "figures" / "brightness.png"]
-    assert [tick.get_text() for tick in report.figures["brightness"].axes[0].get_xticklabels()] == [
+    assert save_figures(report, tmp_path / "figures") == [tmp_path / "figures" / "brightness-tiny.png"]
+    assert [tick.get_text() for tick in report.figures["brightness-tiny"].axes[0].get_xticklabels()] == [
         "trained",
         "untrained",
     ]
-    assert (tmp_path / "figures" / "brightness.png").stat().st_size > 1000
+    assert (tmp_path / "figures" / "brightness-tiny.png").stat().st_size > 1000
     assert "figures" not in json.loads(report.to_json())

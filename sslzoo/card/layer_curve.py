@@ -14,12 +14,12 @@ SUFFIX = "_layers"
 """``linear_layers.png`` is of ``linear.json``."""
 
 
-def draw_layers(report: dict[str, Any], run: Path) -> Path | None:
-    """Write ``figures/<evaluation>_layers.png`` of a run, if the report tells its headline metric by layer."""
+def draw_layers(report: dict[str, Any], name: str, run: Path) -> Path | None:
+    """Write ``figures/<name>_layers.png`` of a run, if the report of that name tells its headline metric by layer."""
     figure = layer_figure(report)
     if figure is None:
         return None
-    path = run / "figures" / f"{report['evaluation']}{SUFFIX}.png"
+    path = run / "figures" / f"{name}{SUFFIX}.png"
     save_figure(figure, path)
     return path
 

@@ -141,7 +141,7 @@ def _card(contents: Contents, repo: str) -> str:
         validation=record["pretrain"].get("validation"),
         compute=_compute(record),
         results=[row for report in reports for row in rows(report)],
-        protocols={report["protocol"]: protocol(report) for report in reports},
+        protocols=dict.fromkeys((report["protocol"], protocol(report)) for report in reports),
         captions={figure: caption(figure, contents.reports) for figure in contents.figures} | _TASK_FIGURES,
         task_figures=task,
         layer_figures=layers,

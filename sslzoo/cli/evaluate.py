@@ -16,14 +16,14 @@ from sslzoo.api import evaluate, evaluate_again
 from sslzoo.config import UsageError
 from sslzoo.flags import parse
 from sslzoo.registry import evaluations
-from sslzoo.report import render
+from sslzoo.report import USUAL_DATASET, render
 
 
 @dataclass(frozen=True)
 class Arguments:
     model: tyro.conf.Positional[str]
     """A run or encoder folder, hf-hub:org/name[@rev], or random:ARCH."""
-    dataset: str = "cliparts"
+    dataset: str = USUAL_DATASET
     """Embedded name, folder:PATH, datasets id, or local parquet/arrow."""
     train_split: str = "train"
     """Split to fit on, and to choose settings on parts of."""
