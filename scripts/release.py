@@ -6,12 +6,11 @@
     python scripts/release.py rebuild NAME...  pretrain by the recorded recipe again, and compare
 
 ``model_cards/<method>_<encoder>_<dataset>/`` is, file by file, the repository ``sslzoo/<method>_<encoder>_<dataset>``
-of the Hub, and an entry of ``hubconf.py``. Weights that would make it larger than 2.5 MB are on the Hub only.
+of the Hub, and an entry of ``hubconf.py``. Weights that would make it larger than 4 MB are on the Hub only.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -28,23 +27,26 @@ import sslzoo
 from sslzoo.card import write_card
 from sslzoo.cli.models import markdown
 from sslzoo.config import PretrainConfig, UserError
+from sslzoo.data.splits import parse_name
+from sslzoo.encoders.video import is_video
 from sslzoo.hub.index import released_here
-from sslzoo.hub.layout import move_encoder_into_run, published_files
+from sslzoo.hub.layout import SOUND_ENCODER, move_encoder_into_run, published_files
 from sslzoo.hub.load import load_folder
 from sslzoo.hub.timm_config import build_encoder, read_config
 from sslzoo.hub.weights import WEIGHTS, write_weights
 from sslzoo.recipes import default_out
 from sslzoo.record import read_record, restore_config
 from sslzoo.registry import evaluations, methods
-from sslzoo.report import Report
+from sslzoo.report import Report, read_report
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS, README = ROOT / "model_cards", ROOT / "README.md"
 ORGANISATION = "sslzoo"
-LIMIT = 2_500_000
-"""Bytes of a folder: what is committed stays in the repository's history for good."""
-EVALUATIONS = ("knn", "linear")
-DATASET = "cliparts"
+LIMIT = 4_000_000
+"""Bytes of a folder, which may hold two encoders: what is committed stays in the repository's history for good."""
+OF_IMAGES = (("knn", "cliparts"), ("linear", "cliparts"))
+OF_CLIPS, OF_SOUNDS = ("action", "world-actions"), ("audio", "world")
+"""Evaluations, each with its data: of encoders of images, of those that were pretrained on clips, and of sounds."""
 TABLE = re.compile(r"(<!-- released: .*? -->\n).*?(<!-- /released -->)", re.DOTALL)
 
 
@@ -67,8 +69,8 @@ def add(runs: tyro.conf.Positional[tuple[Path, ...]], cards: Path = CARDS, repla
             raise UserError(f"{cards / name} is of another run than {run}; leave that out, or add --replace")
         named[name] = run
     for name, run in named.items():
-        for evaluation in lacking(run):
-            sslzoo.evaluate(evaluation, run, DATASET)
+        for evaluation, dataset in lacking(run):
+            sslzoo.evaluate(evaluation, run, dataset)
         for check in sslzoo.verify(run):
             if not check.ok:
                 raise UserError(f"{run} is not released: {check.name}: {check.detail}")
@@ -139,18 +141,30 @@ def name_of(record: dict[str, Any]) -> str:
     return default_out(record["method"]["name"], restore_config(PretrainConfig, record["pretrain"])).name
 
 
-def lacking(run: Path) -> list[str]:
+def due(run: Path) -> list[tuple[str, str]]:
+    """The evaluations that a release has, each with its data."""
+    record = record_of(run)
+    return [
+        *(() if is_video(record["pretrain"]["encoder"]) else OF_IMAGES),
+        *([OF_CLIPS] if "clip" in record["method"]["modalities"] else []),
+        *([OF_SOUNDS] if (run / SOUND_ENCODER).is_dir() else []),
+    ]
+
+
+def reports_of(run: Path) -> dict[tuple[str, str], Report]:
+    """Those with the untrained encoder's score, by protocol and test data."""
+    found = map(read_report, sorted((run / "evaluations").glob("*.json")))
+    return {(report.protocol, report.test["name"]): report for report in found if report.baseline}
+
+
+def lacking(run: Path) -> list[tuple[str, str]]:
     """The evaluations that were not made, or by an older protocol, on other data, or without the untrained encoder."""
-    names = []
-    for name in EVALUATIONS:
-        path = run / "evaluations" / f"{name}.json"
-        report = Report.from_json(path.read_text()) if path.is_file() else None
-        protocol = evaluations.load(name).info.protocol
-        if not (
-            report and report.protocol == protocol and report.baseline and report.test["name"] == f"{DATASET}[test]"
-        ):
-            names.append(name)
-    return names
+    found = reports_of(run)
+    return [
+        (name, dataset)
+        for name, dataset in due(run)
+        if (evaluations.load(name).info.protocol, f"{dataset}[test]") not in found
+    ]
 
 
 def embedded_files(run: Path) -> dict[str, Path]:
@@ -199,7 +213,10 @@ def complaints(folder: Path) -> Iterator[str]:
             yield f"by its recipe its name would be {name_of(record_of(folder))}"
         with as_run(folder) as run:
             wanted = {name: path.read_bytes() for name, path in embedded_files(run).items()}
-            yield from (f"{name} is missing or outdated: sslzoo evaluate, then add it again" for name in lacking(run))
+            yield from (
+                f"{name} on {dataset} is missing or outdated: sslzoo evaluate, then add it again"
+                for name, dataset in lacking(run)
+            )
         found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
         yield from (f"lacks {name}" for name in sorted(wanted.keys() - found.keys()))
         yield from (f"{name} should not be there" for name in sorted(found.keys() - wanted.keys()))
@@ -235,10 +252,10 @@ def compared(folder: Path, run: Path) -> Iterator[str]:
         yield "the data has changed"
     old, new = (torch.tensor(entry["fingerprint"]["values"]) for entry in (before, after))
     yield f"features of the synthetic input differ by up to {(new - old).abs().max() / old.square().mean().sqrt():.1e}"
-    for name in EVALUATIONS:
-        old_report = json.loads((folder / "evaluations" / f"{name}.json").read_text())
-        for metric, value in sslzoo.evaluate(name, run, DATASET).metrics.items():
-            yield f"{name} {metric} {old_report['metrics'][metric]:.3f} -> {value:.3f}"
+    for report in reports_of(folder).values():
+        dataset = parse_name(report.test["name"])[0]
+        for metric, value in sslzoo.evaluate(report.evaluation, run, dataset).metrics.items():
+            yield f"{report.name} {metric} {report.metrics[metric]:.3f} -> {value:.3f}"
 
 
 def table(cards: Path) -> str:
