@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -29,7 +29,6 @@ from budgets import HUB, verdict
 from huggingface_hub import HfApi, constants
 from side_by_side import Side, line, measure, write
 
-from sslzoo.checkpoint import flush
 from sslzoo.encoders import create_encoder
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.known import CLOCK_TICK
@@ -48,7 +47,7 @@ class Arguments:
 
     encoders: tuple[str, ...] = ("test_resnet", "resnet50")
     """Architectures; images of 224 pixels."""
-    operations: tuple[str, ...] = ("save", "save_to_disk", "first_push", "push", "pull", "first_load", "load")
+    operations: tuple[str, ...] = ("save", "first_push", "push", "pull", "first_load", "load")
     turns: int = 15
     """Of each side."""
     out: Path | None = Path(__file__).with_suffix(".json")
@@ -100,21 +99,11 @@ class Bench:
         return f"tester/{self.encoder.spec.architecture}-{next(self.number)}"  # type: ignore[union-attr]
 
     def save(self) -> dict[str, Side]:
-        return self._save()
-
-    def save_to_disk(self) -> dict[str, Side]:
-        """Beside a bare side that waits for the disk, too: an encoder that sslzoo has saved outlives a power cut."""
-        return self._save(flush)
-
-    def _save(self, then: Callable[[Path], None] = lambda path: None) -> dict[str, Side]:
         ours, bare = self.new(), self.new()
-
-        def save_bare() -> None:
-            timm.models.save_for_hf(self.encoder, str(bare), safe_serialization=True)
-            for path in (*bare.iterdir(), bare):
-                then(path)
-
-        return {"sslzoo": lambda: save_encoder(self.encoder, ours / "encoder", PROVENANCE), "bare": save_bare}
+        return {
+            "sslzoo": lambda: save_encoder(self.encoder, ours / "encoder", PROVENANCE),
+            "bare": lambda: timm.models.save_for_hf(self.encoder, str(bare), safe_serialization=True),
+        }
 
     def first_push(self) -> dict[str, Side]:
         """Of a run that nothing has looked at since it was trained."""

@@ -42,8 +42,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any]) -> Path:
         tree = _pack(state, tensors)
         save_file(tensors, partial / "tensors.safetensors")
         (partial / "state.json").write_text(json.dumps(tree))
-        for path in (*partial.iterdir(), partial):
-            flush(path)
+        flush_folder(partial)
         partial.rename(final)
         flush(folder)
     except (OSError, SafetensorError) as error:
@@ -101,6 +100,12 @@ def _sweep(folder: Path) -> None:
     """Remove what a killed write left behind."""
     for path in folder.glob(".step-*.partial"):
         shutil.rmtree(path)
+
+
+def flush_folder(folder: Path) -> None:
+    """Have the system put a folder on the disk, with the files that lie in it."""
+    for path in (*folder.iterdir(), folder):
+        flush(path)
 
 
 def flush(path: Path) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sslzoo.card import write_card
-from sslzoo.checkpoint import atomic_write
+from sslzoo.checkpoint import atomic_write, flush, flush_folder
 from sslzoo.config import UsageError
 from sslzoo.figures import illustration_sheet, pretraining_figure, save_figure
 from sslzoo.hub.folder import save_encoder
@@ -21,13 +21,16 @@ from sslzoo.record import write_record
 
 
 def hand_over(method: PretextMethod, encoder: nn.Module, record: dict[str, Any], out: Path, batch: Batch) -> None:
-    """Write the encoders, heads.safetensors, figures/ and the card; then, last of all, mark the run finished."""
+    """Write the encoders, heads.safetensors, figures/ and the card; mark the run finished when the disk has them."""
     draw(method, record, out, batch)
     save_heads(method, out / "heads.safetensors")
     save_encoder(encoder, out / "encoder", provenance(record))
     sounds = method.trained_sound_encoder()
     if sounds is not None:
         save_encoder(sounds, out / SOUND_ENCODER, provenance(record))
+        flush_folder(out / SOUND_ENCODER)
+    flush_folder(out / "encoder")
+    flush(out)
     write_record(out, record)
     write_card(out)
 

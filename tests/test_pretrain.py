@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -13,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import sslzoo
+from sslzoo import handover
 from sslzoo.config import UserError
 from sslzoo.registry import methods
 
@@ -156,6 +159,25 @@ def test_a_teacher_is_what_is_published_where_the_method_says_so(tmp_path: Path)
     run = sslzoo.pretrain("mean_teacher", out=tmp_path / "run", encoder="test_vit", **TINY)
     heads = load_file(run / "heads.safetensors")
     assert torch.equal(heads["teacher.pos_embed"], weights(run)["pos_embed"])
+
+
+def test_a_run_is_finished_when_the_disk_has_what_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync, write = os.fsync, handover.write_record
+    synced: list[str] = []
+    before: list[str] = []
+
+    def noted(handle: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).relative_to(tmp_path).as_posix())
+        sync(handle)
+
+    def finish(*args: Any) -> None:
+        before.extend(synced)
+        write(*args)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(handover, "write_record", finish)
+    sslzoo.pretrain("rotation", out=tmp_path / "run", **TINY)
+    assert {"run", "run/encoder", "run/encoder/model.safetensors", "run/encoder/config.json"} <= set(before)
 
 
 def test_a_stream_of_local_shards_trains_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

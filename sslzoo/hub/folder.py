@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import nn
 
-from sslzoo.checkpoint import flush
 from sslzoo.encoders import spec_of
 from sslzoo.hub.blank import build_blank
 from sslzoo.hub.fingerprint import fingerprint
@@ -22,7 +21,7 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
 
     What is written is the state of an encoder built anew from ``encoder.spec``: on the CPU, contiguous, in timm's own
     number format, wherever and however ``encoder`` was trained. ``folder`` appears by a rename when it is whole, in
-    place of an older one.
+    place of an older one. When the disk has it is left to the system, as with timm; a run waits for that at its end.
 
     Args:
         encoder: made by ``sslzoo.encoders``; it is not changed.
@@ -42,13 +41,11 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
     shutil.rmtree(new, ignore_errors=True)  # of a save that was killed
     new.mkdir(parents=True)
     try:
-        with ThreadPoolExecutor(1) as pool:  # while the disk is busy
+        with ThreadPoolExecutor(1) as pool:  # while the file is written
             taken = pool.submit(fingerprint, rebuilt)
             digest = write_weights(rebuilt.state_dict(), new / WEIGHTS)
         config = compose_config(rebuilt, {"tag": _tag(provenance)} | provenance, digest, taken.result())
         (new / CONFIG).write_text(config_text(config), encoding="utf-8")
-        for path in (new / CONFIG, new):
-            flush(path)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -56,7 +53,6 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
-    flush(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

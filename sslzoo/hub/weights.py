@@ -35,7 +35,7 @@ MOST_HEADER = 2**23
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path) -> str:
-    """Write a state dict to the disk, and return its sha256; tensors that share memory are written once for each name.
+    """Write a state dict, and return its sha256; tensors that share memory are written once for each name.
 
     The format leaves the order of tensors open. Here each one whose size allows it starts at a multiple of 64 bytes:
     transformers computes right on the mapped file, and some matrix products of a processor round differently on
@@ -58,8 +58,6 @@ def write_weights(state: Mapping[str, Tensor], path: Path) -> str:
     with path.open("wb") as file, ThreadPoolExecutor(1) as pool:
         digest = pool.submit(_digest, parts)
         file.writelines(parts)
-        file.flush()
-        os.fsync(file.fileno())
     return digest.result()
 
 
