@@ -11,15 +11,15 @@ demo: .venv/installed            ## the main job on embedded data, without netwo
 	$(BIN)/sslzoo demo
 
 test: .venv/installed-dev        ## every test that takes seconds
-	$(PYTEST) -n 2 -m "not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
 
 test-slow: .venv/installed-dev   ## the ones that take minutes
 	$(PYTEST) -m slow
 
 # Xet is on in test_loopback_xet.py (skipped where hf-xet is not installed) and off in all others.
 test-hub-matrix: .venv-hub1/installed .venv-hub2/installed   ## the Hub's tests with huggingface_hub 1 and 2
-	.venv-hub1/bin/python -m pytest -q -n 2 -m "not slow" $(HUB_TESTS)
-	.venv-hub2/bin/python -m pytest -q -n 2 -m "not slow" $(HUB_TESTS)
+	.venv-hub1/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(HUB_TESTS)
+	.venv-hub2/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(HUB_TESTS)
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -22,6 +22,8 @@ from budgets import SUITE, verdict
 from side_by_side import write
 
 ROOT = Path(__file__).parents[1]
+MAKE_TEST = ("-n", "2", "--dist", "worksteal", "-m", "not slow")
+"""What the Makefile says to pytest."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def main() -> None:
     arguments = tyro.cli(Arguments, description=__doc__)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "tests.xml"
-        command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-m", "not slow", f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", *MAKE_TEST, f"--junitxml={report}"]
         began = time.perf_counter()
         if subprocess.run(command, cwd=ROOT).returncode:
             raise SystemExit("tests fail, so how long they take means nothing: mend them first")
