@@ -178,8 +178,8 @@ forward, backward and optimizer, by `--profile`.
         "held-out orders, and action 18.2 and 21.4 % with the encoder frozen, 24.6 and 27.5 % tuned.",
         "shuffle_and_learn": "It tells two tuples in three, where chance tells one in two, and nothing of that shows "
         "in what is scored here.",
-        "unflow": "From the middle of the training on its loss has what covered pixels cost, and the border, which counts "
-        "as covered as in the authors' code: 0.25. Its flow is 0.46 pixels off in the end, none at all 0.51.",
+        "unflow": "From the middle of the training on its loss has what covered pixels cost, and the border, which is "
+        "covered as in the authors' code: 0.25. Its flow is 0.46 pixels off in the end, none at all 0.51.",
         "video_gan": "In these steps the generator comes to draw patterns, and no scenes yet.",
         "video_prediction": "What it draws is blurred: further from the next frames (a squared error of 0.017) than if "
         "nothing moved (0.013).",
