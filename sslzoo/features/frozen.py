@@ -70,10 +70,11 @@ def extract(
         share = _Share(source, accelerator.process_index, accelerator.num_processes)
         device = device or accelerator.device
     with frozen(encoder, device) as where:
+        at_once = max(1, batch_size // max(1, spec.frames))
         batch_size = max(1, batch_size * VIEWS // (views * max(1, spec.frames)))
         forward = _forward(encoder, torch.linspace(-2, 2, _numel(spec), device=where).reshape(1, *spec.shape), layers)
         loader = eval_loader(share, spec, batch_size, workers, views=views, sampling=sampling)
-        found = _forward_all(forward, share, spec, loader, where)
+        found = _forward_all(forward, share, spec, loader, where, at_once)
     if accelerator is not None and accelerator.num_processes > 1:
         found = {name: _gather(accelerator, rows) for name, rows in found.items()}
     index = found.pop("index")
@@ -81,7 +82,12 @@ def extract(
 
 
 def _forward_all(
-    forward: Callable[[Tensor], dict[str, Tensor]], share: _Share, spec: InputSpec, loader: Loader, device: torch.device
+    forward: Callable[[Tensor], dict[str, Tensor]],
+    share: _Share,
+    spec: InputSpec,
+    loader: Loader,
+    device: torch.device,
+    at_once: int,
 ) -> dict[str, Tensor]:
     """Every output by name, each (N, D_l), and ``index``."""
     tally = UnreadableTally(share.name, len(share.source))
@@ -90,7 +96,7 @@ def _forward_all(
         tally.add(batch.get("unreadable", ()), len(batch["index"]))
         if len(batch["index"]):
             image = batch["image"].to(device, non_blocking=True)
-            found = _forward_views(forward, image, len(batch["index"]))
+            found = _forward_views(forward, image, len(batch["index"]), at_once)
             for name, value in {**found, "index": batch["index"] + share.start}.items():
                 rows.setdefault(name, []).append(value.cpu())
     if not rows:  # a process without samples must still know the shapes
@@ -99,11 +105,14 @@ def _forward_all(
     return {name: torch.cat(values) for name, values in rows.items()}
 
 
-def _forward_views(forward: Callable[[Tensor], dict[str, Tensor]], image: Tensor, count: int) -> dict[str, Tensor]:
-    """The outputs for ``count`` samples: of clips, which come with several views each in a row, the means over them."""
-    if len(image) == count:
-        return forward(image)
-    parts = [forward(part) for part in image.split(count)]
+def _forward_views(
+    forward: Callable[[Tensor], dict[str, Tensor]], image: Tensor, count: int, at_once: int
+) -> dict[str, Tensor]:
+    """The outputs for ``count`` samples: of clips, which come with several views each in a row, the means over them.
+
+    Views go forward ``at_once``, of whichever clip: torch's convolutions take five times as long for one alone.
+    """
+    parts = [forward(part) for part in image.split(at_once)]
     return {name: torch.cat([part[name] for part in parts]).unflatten(0, (count, -1)).mean(1) for name in parts[0]}
 
 
