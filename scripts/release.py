@@ -27,7 +27,6 @@ import sslzoo
 from sslzoo.card import write_card
 from sslzoo.cli.models import markdown
 from sslzoo.config import PretrainConfig, UserError
-from sslzoo.data.splits import parse_name
 from sslzoo.encoders.video import is_video
 from sslzoo.hub.index import released_here
 from sslzoo.hub.layout import SOUND_ENCODER, move_encoder_into_run, published_files
@@ -37,7 +36,7 @@ from sslzoo.hub.weights import WEIGHTS, write_weights
 from sslzoo.recipes import default_out
 from sslzoo.record import read_record, restore_config
 from sslzoo.registry import evaluations, methods
-from sslzoo.report import Report, read_report
+from sslzoo.report import read_report
 
 ROOT = Path(__file__).resolve().parents[1]
 CARDS, README = ROOT / "model_cards", ROOT / "README.md"
@@ -151,15 +150,10 @@ def due(run: Path) -> list[tuple[str, str]]:
     ]
 
 
-def reports_of(run: Path) -> dict[tuple[str, str], Report]:
-    """Those with the untrained encoder's score, by protocol and test data."""
-    found = map(read_report, sorted((run / "evaluations").glob("*.json")))
-    return {(report.protocol, report.test["name"]): report for report in found if report.baseline}
-
-
 def lacking(run: Path) -> list[tuple[str, str]]:
     """The evaluations that were not made, or by an older protocol, on other data, or without the untrained encoder."""
-    found = reports_of(run)
+    reports = map(read_report, (run / "evaluations").glob("*.json"))
+    found = {(report.protocol, report.test["name"]) for report in reports if report.baseline}
     return [
         (name, dataset)
         for name, dataset in due(run)
@@ -252,10 +246,10 @@ def compared(folder: Path, run: Path) -> Iterator[str]:
         yield "the data has changed"
     old, new = (torch.tensor(entry["fingerprint"]["values"]) for entry in (before, after))
     yield f"features of the synthetic input differ by up to {(new - old).abs().max() / old.square().mean().sqrt():.1e}"
-    for report in reports_of(folder).values():
-        dataset = parse_name(report.test["name"])[0]
-        for metric, value in sslzoo.evaluate(report.evaluation, run, dataset).metrics.items():
-            yield f"{report.name} {metric} {report.metrics[metric]:.3f} -> {value:.3f}"
+    for path in sorted((folder / "evaluations").glob("*.json")):
+        again = sslzoo.evaluate_again(path, run)
+        for metric, value in again.repeated.metrics.items():
+            yield f"{path.stem} {metric} {again.reported.metrics[metric]:.3f} -> {value:.3f}"
 
 
 def table(cards: Path) -> str:
