@@ -44,7 +44,7 @@ ORGANISATION = "sslzoo"
 LIMIT = 4_000_000
 """Bytes of a folder, which may hold two encoders: what is committed stays in the repository's history for good."""
 OF_IMAGES = (("knn", "cliparts"), ("linear", "cliparts"))
-OF_CLIPS, OF_SOUNDS = ("action", "world-actions"), ("audio", "world")
+OF_CLIPS, OF_SOUNDS = (("action", "world-actions"), ("action", "world")), (("audio", "world"),)
 """Evaluations, each with its data: of encoders of images, of those that were pretrained on clips, and of sounds."""
 TABLE = re.compile(r"(<!-- released: .*? -->\n).*?(<!-- /released -->)", re.DOTALL)
 
@@ -145,8 +145,8 @@ def due(run: Path) -> list[tuple[str, str]]:
     record = record_of(run)
     return [
         *(() if is_video(record["pretrain"]["encoder"]) else OF_IMAGES),
-        *([OF_CLIPS] if "clip" in record["method"]["modalities"] else []),
-        *([OF_SOUNDS] if (run / SOUND_ENCODER).is_dir() else []),
+        *(OF_CLIPS if "clip" in record["method"]["modalities"] else ()),
+        *(OF_SOUNDS if (run / SOUND_ENCODER).is_dir() else ()),
     ]
 
 

@@ -106,7 +106,7 @@ def test_a_finished_run_is_evaluated_verified_and_embedded(
 def test_what_was_pretrained_on_clips_and_sounds_is_evaluated_on_them(run: Path) -> None:
     record = release.record_of(run)
     pictures = [("knn", "cliparts"), ("linear", "cliparts")]
-    actions, sounds = [("action", "world-actions")], [("audio", "world")]
+    actions, sounds = [("action", "world-actions"), ("action", "world")], [("audio", "world")]
     assert release.due(run) == pictures and release.lacking(run) == []
     edit(run / "run.json", method=record["method"] | {"modalities": ["clip", "audio"]})
     assert release.due(run) == pictures + actions and release.lacking(run) == actions
