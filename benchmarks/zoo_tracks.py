@@ -180,7 +180,7 @@ forward, backward and optimizer, by `--profile`.
         "in what is scored here.",
         "unflow": "From the middle of the training on its loss has what covered pixels cost, and the border, which is "
         "covered as in the authors' code: 0.25. Its flow is 0.46 pixels off in the end, none at all 0.51.",
-        "video_colorization": "It gives 86 % of places the right colour, and so does the same place of the earlier frame.",
+        "video_colorization": "It gives 86 % of places their colour, and so would the same place of the earlier frame.",
         "video_gan": "In these steps the generator comes to draw patterns, and no scenes yet.",
         "video_prediction": "What it draws is blurred: further from the next frames (a squared error of 0.017) than if "
         "nothing moved (0.013).",
