@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +40,9 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
     shutil.rmtree(new, ignore_errors=True)  # of a save that was killed
     new.mkdir(parents=True)
     try:
-        with ThreadPoolExecutor(1) as pool:  # while the file is written
-            taken = pool.submit(fingerprint, rebuilt)
-            digest = write_weights(rebuilt.state_dict(), new / WEIGHTS)
-        config = compose_config(rebuilt, {"tag": _tag(provenance)} | provenance, digest, taken.result())
+        taken = fingerprint(rebuilt)
+        digest = write_weights(rebuilt.state_dict(), new / WEIGHTS)
+        config = compose_config(rebuilt, {"tag": _tag(provenance)} | provenance, digest, taken)
         (new / CONFIG).write_text(config_text(config), encoding="utf-8")
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
