@@ -40,7 +40,7 @@ def test_every_row_fills_the_columns_of_its_table(benchmark: report.Benchmark) -
 @pytest.mark.parametrize("name", MEASURED)
 def test_every_file_says_with_what_it_was_measured(name: str) -> None:
     about = MEASURED[name]["about"]
-    assert about["turns"] >= 2
+    assert about["turns"] >= 2 or name == "suite", "the suite has no other side to take turns with"
     assert about["versions"].keys() >= {"sslzoo", "torch"}
     assert str(about["turns"]) in report.how(about)
 
