@@ -31,6 +31,7 @@ FORMAT = 1
 _ADDED = {"numbers", "summary", "weights"}
 """What reports of this format that were written earlier lack."""
 USUAL_DATASET = "cliparts"
+"""What is evaluated on if nothing is said; the names of such reports do not tell it."""
 _BASELINE_SEED = 0
 
 

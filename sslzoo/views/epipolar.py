@@ -24,6 +24,8 @@ STILL = 2e-4
 """Half of the pixels move by less than this share of the picture if the camera stands still: then F is anything."""
 ROBUST = 2.5 * 1.4826
 """Medians from which on an error is no error: Rousseeuw's 2.5 standard deviations of normal errors."""
+ROUNDING = 1e-7
+"""Of coordinates up to 1 in single precision: so far off is a pixel that agrees when the median itself is 0."""
 
 
 def off_epipolar(flow: Tensor, draw: Draw) -> Tensor:
@@ -46,7 +48,7 @@ def off_epipolar(flow: Tensor, draw: Draw) -> Tensor:
     candidates = _solve(equations[rows[:, :, None], tried])
     distances = sampson(candidates, some[0][:, None], some[1][:, None])
     median, best = distances.median(dim=2).values.min(dim=1)
-    agreeing = distances[torch.arange(batch), best] <= ROBUST * median[:, None] + 1e-7
+    agreeing = distances[torch.arange(batch), best] <= ROBUST * median[:, None] + ROUNDING
     found = _solve(equations * agreeing[..., None])
     distance = sampson(found, here, there)
 
