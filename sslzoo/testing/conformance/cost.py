@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -23,6 +24,9 @@ MOST_WASTE = 3.0
 MOST_PASSES = 6.0
 """Images that go through the encoder, over those in the batch."""
 ROUNDS = 3
+"""At most, as what else the machine does can only make a time longer."""
+NO_DOUBT = 1.5
+"""Waste at which one round is enough."""
 CHANNELS = 3
 
 
@@ -50,8 +54,7 @@ def check_cost(subject: Subject, folder: Path) -> Iterator[Verdict]:
     if passes > MOST_PASSES:
         yield "step-cost", f"{passes:.0f} times as many images go through the encoder as the batch holds"
         return
-    step_time, alone_time = _least(step, alone)
-    waste = (step_time / step_work) / (alone_time / _work(alone))
+    waste = _waste(step, step_work, alone, _work(alone))
     slow = f"a step takes {waste:.1f} times as long as its matrix products at its encoder's pace"
     yield "step-cost", slow if waste > MOST_WASTE else ""
 
@@ -63,15 +66,24 @@ def _work(run: Callable[[], None]) -> int:
     return counter.get_total_flops()
 
 
-def _least(*runs: Callable[[], None]) -> list[float]:
-    """The least processor time of each, run in turns; other programs on the machine do not count."""
-    times: list[list[float]] = [[] for _ in runs]
+def _waste(step: Callable[[], None], step_work: int, alone: Callable[[], None], alone_work: int) -> float:
+    """Processor time of a step for each of its operations, over that of its encoder alone; the least of each, in turns.
+
+    Other programs on the machine do not count.
+    """
+    step_time = alone_time = math.inf
     for _ in range(ROUNDS):
-        for run, taken in zip(runs, times, strict=True):
-            began = time.thread_time()
-            run()
-            taken.append(time.thread_time() - began)
-    return [min(taken) for taken in times]
+        step_time, alone_time = min(step_time, _time(step)), min(alone_time, _time(alone))
+        waste = (step_time / step_work) / (alone_time / alone_work)
+        if waste < NO_DOUBT:
+            break
+    return waste
+
+
+def _time(run: Callable[[], None]) -> float:
+    began = time.thread_time()
+    run()
+    return time.thread_time() - began
 
 
 def _images(batch: Any) -> float:
