@@ -95,6 +95,7 @@ def key_of(track: Track, name: str) -> str:
         return _digest(name, track.budget["image_size"], *track.scored_on, *track.data())
     config, own = track.recipe(name)
     settings = {setting: value for setting, value in asdict(config).items() if setting not in track.younger}
+    settings["precision"] = "bf16"  # and fp32 where the processor has no bf16, which the entry tells instead
     return _digest(Path(inspect.getfile(methods.load(name))).read_text(), settings, asdict(own), *track.data())
 
 
@@ -116,6 +117,7 @@ def entry(track: Track, name: str, seed: int, keep: Path | None = None) -> dict[
         shown = config.epochs * len(track.open(config.dataset))
         found |= {
             "untrained": track.untrained_of(name),
+            "precision": json.loads((run / "run.json").read_text())["environment"]["precision"],
             "pretext": {"before": before, "after": lines[-1]["validation"]},
             "feature_std": lines[-1].get("feature_std"),
             "seconds": round(seconds),

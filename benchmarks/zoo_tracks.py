@@ -29,7 +29,7 @@ the recipe's."""
 SMALLEST: dict[str, Any] = {
     "encoder": "test_resnet",
     "image_size": 64,
-    "precision": "bf16",
+    "precision": "auto",
     "threads": 1,
     "workers": 0,
     "log_every": 50,
