@@ -6,7 +6,6 @@ import hashlib
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -17,7 +16,6 @@ from test_hub_folder import config_of, edit_config
 from sslzoo.config import UserError
 from sslzoo.encoders import spec_of
 from sslzoo.hub import known, load
-from sslzoo.hub.fingerprint import synthetic_input
 from sslzoo.hub.folder import save_encoder
 from sslzoo.hub.load import examine, load_encoder, load_folder
 from sslzoo.hub.weights import load_strictly, sha256
@@ -151,31 +149,6 @@ def test_only_what_is_examined_shares_memory_with_where_it_came_from(saved: Path
         load_strictly(encoder, state, "does not fit", in_place=in_place)
         assert all(torch.equal(tensor, state[name]) for name, tensor in encoder.state_dict().items())
         assert (encoder.state_dict()[name].data_ptr() == state[name].data_ptr()) is in_place
-
-
-@pytest.mark.parametrize(
-    ("architecture", "built"),
-    [("test_resnet", ["meta"]), ("test_vit_relpos", ["meta", "cpu"])],  # which has tables that it does not save
-)
-def test_what_is_only_looked_at_is_built_once_if_all_of_it_is_in_its_file(
-    architecture: str, built: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = trained(architecture)
-    save_encoder(encoder, tmp_path / "saved", PROVENANCE)
-    devices: list[str] = []
-    build = load.build_encoder
-
-    def noting(config: dict[str, Any]) -> torch.nn.Module:
-        made = build(config)
-        devices.append(next(made.parameters()).device.type)
-        return made
-
-    monkeypatch.setattr(load, "build_encoder", noting)
-    seen = examine(tmp_path / "saved")
-    pattern = synthetic_input(spec_of(seen).input.shape)
-    with torch.no_grad():
-        assert torch.equal(seen(pattern), load_folder(tmp_path / "saved")(pattern))
-    assert devices == [*built, "meta", "cpu"]
 
 
 @pytest.mark.parametrize("content", [b"", b"a", b"ab" * 2**20])

@@ -75,14 +75,6 @@ def on_meta(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[None]:
             raise
 
 
-def is_of_its_state(blueprint: nn.Module) -> bool:
-    """Whether an encoder built on the meta device has nothing there but what its state dict can replace."""
-    return not any(
-        module._non_persistent_buffers_set or any(isinstance(value, torch.Tensor) for value in vars(module).values())
-        for module in blueprint.modules()
-    )
-
-
 class _Count:
     """What was built so far in this thread."""
 

@@ -35,8 +35,7 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
     """
     rebuilt = build_blank(spec_of(encoder))
     complaint = "the encoder is not what its spec describes: save what create_encoder made"
-    state = {name: tensor.cpu() for name, tensor in encoder.state_dict().items()}
-    load_strictly(rebuilt, state, complaint, in_place=True)
+    load_strictly(rebuilt, encoder.state_dict(), complaint, in_place=True)
     new, old = (folder.with_name(f".{folder.name}.{age}") for age in ("new", "old"))
     shutil.rmtree(new, ignore_errors=True)  # of a save that was killed
     new.mkdir(parents=True)

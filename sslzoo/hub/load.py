@@ -17,7 +17,7 @@ from torch import nn
 from sslzoo import __version__
 from sslzoo.config import UsageError, UserError
 from sslzoo.encoders import create_encoder, usual_size
-from sslzoo.hub.bounds import is_of_its_state, on_meta
+from sslzoo.hub.bounds import on_meta
 from sslzoo.hub.errors import hub_errors
 from sslzoo.hub.fingerprint import check
 from sslzoo.hub.known import is_known, note_of, remember
@@ -182,16 +182,13 @@ def build_and_fill(config: dict[str, Any], path: Path, *, known: bool = False, i
         UserError: if timm cannot build it, or it is not what the file is for.
     """
     where, complaint = path.parent / CONFIG, f"{path} does not fit its {CONFIG}; ask its author"
-    encoder = None
     if not known:
         shapes = read_shapes(path)
         with _named(where), on_meta(shapes):
             blueprint = build_encoder(config)
         check_fit(shapes_of(blueprint.state_dict()), _without_classifier(shapes, config, blueprint), complaint)
-        encoder = blueprint if in_place and is_of_its_state(blueprint) else None
-    if encoder is None:
-        with _named(where):
-            encoder = build_encoder(config)
+    with _named(where):
+        encoder = build_encoder(config)
     load_strictly(encoder, _without_classifier(read_weights(path), config, encoder), complaint, in_place=in_place)
     return encoder
 

@@ -151,8 +151,8 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def load_strictly(encoder: nn.Module, state: Mapping[str, Tensor], complaint: str, *, in_place: bool = False) -> None:
     """Give ``encoder`` exactly the tensors of ``state``, in its own number formats.
 
-    With ``in_place``, those that are contiguous and in its formats are not copied, and ``encoder`` moves to where they
-    are: it is for looking at only, as who trains it changes ``state``.
+    With ``in_place``, those that are contiguous, on its device and in its formats are not copied: ``encoder`` is for
+    looking at only, as who trains it changes ``state``.
 
     Raises:
         UserError: as ``check_fit`` does.
@@ -160,7 +160,7 @@ def load_strictly(encoder: nn.Module, state: Mapping[str, Tensor], complaint: st
     own = encoder.state_dict()
     check_fit(shapes_of(own), shapes_of(state), complaint)
     if in_place:  # flattened, as 1 x 1 kernels that were channels_last are contiguous, too, but convolve otherwise
-        state = {name: tensor.to(own[name].dtype).flatten().view_as(own[name]) for name, tensor in state.items()}
+        state = {name: tensor.to(own[name]).flatten().view_as(own[name]) for name, tensor in state.items()}
     encoder.load_state_dict(dict(state), assign=in_place)
 
 
