@@ -64,6 +64,14 @@ def test_a_sample_is_the_same_whenever_and_wherever_it_is_read() -> None:
         assert torch.equal(one["clip"], again["clip"]) and torch.equal(one["audio"], again["audio"])
 
 
+def test_a_field_is_the_same_whatever_was_looked_at_before() -> None:
+    one, other = TRAIN.read(3), TRAIN.read(3)
+    names = list(one)
+    drawn = {name: one[name] for name in names} | {f"{name} again": one[name] for name in names}
+    for name in reversed(names):
+        assert np.array_equal(other[name], drawn[name]) and np.array_equal(other[name], drawn[f"{name} again"])
+
+
 def test_no_two_samples_are_equal_and_none_is_in_both_splits() -> None:
     splits = [TRAIN, MovingShapes().open("test")]
     assert [len(split) for split in splits] == [384, 192]

@@ -116,7 +116,7 @@ class InOrder(Dataset):
     def _look(self, sample: Sample) -> Sample:
         channels = self.spec.size[0]
         if "image" in sample and not self.spec.frames:
-            return {**sample, "image": with_channels(sample["image"], channels)}
+            return {"image": with_channels(sample["image"], channels)}
         if "clip" not in sample:
             wanted = "clips" if self.spec.frames else "images or clips"
             raise UsageError(f"{self.source.name} has no {wanted}, which the encoder takes; choose another data set")
@@ -154,9 +154,9 @@ def read_sample(source: Source, index: int, key: int, channels: int, sampling: C
 
 
 def _decoded(sample: Sample, key: int, channels: int, sampling: ClipSampling | None) -> Sample:
-    if "image" in sample:
-        sample["image"] = with_channels(sample["image"], channels)
     if "clip" in sample:
         sample = sampled(sample, sampling, key)
         sample["clip"] = clip_with_channels(sample["clip"], channels)
+    if "image" in sample:
+        sample["image"] = with_channels(sample["image"], channels)
     return sample

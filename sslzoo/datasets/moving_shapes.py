@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import colorsys
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from sslzoo.config import UsageError
 from sslzoo.data.source import DatasetInfo, NamedDataset, Source
 from sslzoo.data.splits import check_split, slices
 from sslzoo.views import Sample
-from sslzoo.views.clips import sound_length
+from sslzoo.views.clips import LazyFields, sound_length
 from sslzoo.views.spectrograms import SOUND_RATE
 
 VERSION = 1
@@ -75,12 +76,7 @@ class MovingShapes(NamedDataset):
 
 
 class Drawn(Source):
-    """Some of the samples.
-
-    ``image`` is a PIL image of 40 to 72 px a side, the moment at the middle of the clip; ``clip`` is (16, 3, 48, 48)
-    uint8; ``audio`` is (1, 32, 64) float32, the logarithm of the energy by band (low to high) and time, and ``sound``
-    (42667,) the tone itself.
-    """
+    """Some of the samples."""
 
     license = MovingShapes.info.license
     class_names = KINDS
@@ -101,16 +97,7 @@ class Drawn(Source):
     def read(self, index: int) -> Sample:
         split, number = self.rows[index]
         rng = np.random.default_rng((SEEDS[split], number))
-        scene = Scene.draw(rng, KINDS[number % len(KINDS)])
-        height, width = rng.integers(40, 73, 2).tolist()
-        image = scene.frames(rng, FRAMES // 2, 1, height, width)[0]
-        return {
-            "image": Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))),
-            "clip": torch.from_numpy(scene.frames(rng, 0, FRAMES, SIDE, SIDE)),
-            "audio": torch.from_numpy(scene.sound(rng)),
-            "sound": torch.from_numpy(scene.tone(rng)),
-            "fps": FPS,
-        }
+        return cast(Sample, Shown(Scene.draw(rng, KINDS[number % len(KINDS)]), rng))
 
     def labels(self) -> Tensor:
         return torch.tensor([number % len(KINDS) for _, number in self.rows])
@@ -122,6 +109,60 @@ class Drawn(Source):
         Of nothing that is drawn: the last bit of a sine differs between processors, and the data would seem to.
         """
         return hashlib.sha256(repr((MovingShapes.info.name, VERSION, list(self.rows))).encode()).hexdigest()
+
+
+class Shown(LazyFields):
+    """A sample whose fields are drawn when they are looked at: the sound takes twice as long as all others together.
+
+    ``image`` is a PIL image of 40 to 72 px a side, the moment at the middle of the clip; ``clip`` is (16, 3, 48, 48)
+    uint8; ``audio`` is (1, 32, 64) float32, the logarithm of the energy by band (low to high) and time, and ``sound``
+    (42667,) the tone itself.
+    """
+
+    num_frames = FRAMES
+    fields = ("image", "clip", "audio", "sound", "fps")
+
+    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
+        self.scene, self._rng = scene, rng
+        height, width = rng.integers(40, 73, 2).tolist()
+        self._image, self._clip = _grain(rng, 1, height, width), _grain(rng, FRAMES, SIDE, SIDE)
+        self._audio = rng.normal(0, 0.2, (BANDS, TICKS))
+
+    @cached_property
+    def _sound(self) -> NDArray[np.float64]:
+        return self._rng.normal(0, 0.002, sound_length(FRAMES, FPS))
+
+    def frames(self, name: str, index: Tensor) -> Tensor:
+        return self[name][index]
+
+    def __getitem__(self, name: str) -> Any:
+        match name:
+            case "image":
+                (image,) = self.scene.frames(self._image, FRAMES // 2)
+                return Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+            case "clip":
+                return torch.from_numpy(self.scene.frames(self._clip))
+            case "audio":
+                return torch.from_numpy(self.scene.sound(self._audio))
+            case "sound":
+                return torch.from_numpy(self.scene.tone(self._sound))
+            case "fps":
+                return FPS
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+
+def _grain(rng: np.random.Generator, count: int, height: int, width: int) -> NDArray[np.uint8]:
+    """(count, 1, height, width): the noise of some frames."""
+    return rng.integers(0, 17, (count, 1, height, width), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -158,8 +199,9 @@ class Scene:
             waves=np.array([np.cos(tilt) * frequency, np.sin(tilt) * frequency], np.float32),
         )
 
-    def frames(self, rng: np.random.Generator, first: int, count: int, height: int, width: int) -> NDArray[np.uint8]:
-        """(count, 3, height, width): frames of the clip from its ``first`` on, as a camera of that size sees them."""
+    def frames(self, noise: NDArray[np.uint8], first: int = 0) -> NDArray[np.uint8]:
+        """(count, 3, height, width): as many frames of the clip from its ``first`` on, as large, as ``noise`` has."""
+        count, _, height, width = noise.shape
         scale = min(height, width)
         row, column = _centred(height, scale)[:, None], _centred(width, scale)[None]
         glow = self._inside(row, column, slice(first, first + TRAIL + count), scale)
@@ -167,25 +209,25 @@ class Scene:
             np.maximum(later, 0.6 * earlier, out=later)
         wall = self._wall(row, column)
         frames = wall + glow[TRAIL:, None] * (self.color[:, None, None] - wall)
-        frames += rng.integers(0, 17, (count, 1, height, width), np.uint8)
+        frames += noise
         return frames.clip(0, 255).astype(np.uint8)
 
-    def sound(self, rng: np.random.Generator) -> Array:
-        """(1, 32, 64): overtone k of a fundamental lies 6 log2(k) bands above it, as six bands make an octave."""
+    def sound(self, noise: NDArray[np.float64]) -> Array:
+        """(1, 32, 64) with ``noise`` (32, 64): overtone k lies 6 log2(k) bands above its fundamental, as six bands make
+        an octave."""
         pitch = self._fundamental(TICKS)[:, None] + 6 * np.log2(np.arange(1, 7))
         loudness = np.array(TIMBRES[self.kind])
         energy = (loudness * np.exp(-((np.arange(BANDS)[:, None, None] - pitch) ** 2))).sum(2)
-        return (np.log(energy + 0.01) + rng.normal(0, 0.2, energy.shape))[None].astype(np.float32)
+        return (np.log(energy + 0.01) + noise)[None].astype(np.float32)
 
-    def tone(self, rng: np.random.Generator) -> Array:
-        """(42667,) in [-1, 1] at ``SOUND_RATE``: what ``sound`` is a picture of, with noise of its own."""
-        length = sound_length(FRAMES, FPS)
-        pitch = LOWEST * 2 ** (self._fundamental(length) / 6)
+    def tone(self, noise: NDArray[np.float64]) -> Array:
+        """(42667,) in [-1, 1] at ``SOUND_RATE``, with ``noise`` of that length: what ``sound`` is a picture of."""
+        pitch = LOWEST * 2 ** (self._fundamental(len(noise)) / 6)
         phase = np.cumsum(2 * np.pi / SOUND_RATE * pitch)
         wave = sum(
             loudness * np.sin(number * phase) for number, loudness in enumerate(TIMBRES[self.kind], start=1) if loudness
         )
-        return (0.3 * wave / sum(TIMBRES[self.kind]) + rng.normal(0, 0.002, length)).astype(np.float32)
+        return (0.3 * wave / sum(TIMBRES[self.kind]) + noise).astype(np.float32)
 
     def _fundamental(self, moments: int) -> NDArray[np.float64]:
         """(moments,): the band of the lowest tone in as many equal parts of the clip."""
