@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,19 @@ PARTS: dict[str, tuple[Part, ...]] = {
 }
 
 
-def examine(contract: str, number: int, subject: Named, folder: Path) -> dict[str, str]:
-    """How each promise of a part is broken, empty where it is kept. What is not reached after an error is left out."""
+def examine(contract: str, number: int, subject: Named, folder: Path, wanted: Sequence[str]) -> dict[str, str]:
+    """How each promise of a part is broken, empty where it is kept, up to the last of those ``wanted``.
+
+    What is not reached after an error is left out.
+    """
     folder.mkdir()
     part = PARTS[contract][number]
     found: dict[str, str] = {}
     try:
         for promise, broken in part.run(subject, folder):
             found[promise] = broken
+            if not set(wanted) & set(part.promises) - found.keys():
+                break
     except JobError as error:
         found[_next(part, found)] = str(error)
     except Exception as error:  # a stranger's code may raise anything, and that is a finding

@@ -123,7 +123,7 @@ def _examined(contract: str, subject: Named, wanted: Sequence[str]) -> dict[str,
         for number, part in enumerate(PARTS[contract]):
             if not set(part.promises) & set(wanted):
                 continue
-            work = (contract, number, subject, Path(folder, str(number)))
+            work = (contract, number, subject, Path(folder, str(number)), wanted)
             if part.starts_jobs:
                 found |= examine(*work)
                 continue
