@@ -35,7 +35,7 @@ def table(track: Track, entries: dict[str, Any]) -> str:
     if missing := [f"`{name}`" for name in track.methods() if name not in by_method]:
         lines += ["", f"Not measured yet: {', '.join(missing)}."]
     if plain := [label for label in sorted(entries) if entries[label].get("precision") == "fp32"]:
-        lines += ["", f"In fp32: {', '.join(plain)}."]
+        lines += ["", f"In fp32, on a processor without bf16, of which their seconds are: {', '.join(plain)}."]
     if notes := [f"- `{name}`: {track.notes[name]}" for name in ranked if name in track.notes]:
         lines += ["", *notes]
     return "\n".join([*lines, ""])
@@ -44,8 +44,8 @@ def table(track: Track, entries: dict[str, Any]) -> str:
 COLUMNS = ("beats untrained", "feature std", "views / step", "wall s", "CPU s", "samples/CPU s", "key", "commits")
 HEAD = """# The zoo at a small budget
 
-Written by `make zoo`. Every method by its recipe `small`, on one thread in bf16, or in fp32 on a processor without it,
-as is then told below the table, by method and seed; mean ± standard deviation over seeds.
+Written by `make zoo`. Every method by its recipe `small`, on one thread in bf16, but for the seeds that are told below a
+table; mean ± standard deviation over seeds.
 Scores are in %, on the test split. *Pretext* is the accuracy of the task itself on held-out data where it has one, else
 the loss; *before* is the untrained network's, its chance level (not MoCo's, whose queue then holds random directions,
 which any key is told from). A method beats the untrained encoder in a score if the means differ by more than two

@@ -309,6 +309,24 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     load_encoder(folder)
 
 
+def test_a_folder_is_not_given_up_for_one_that_the_disk_has_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+    synced: list[str] = []
+
+    def noted(handle: int) -> None:
+        assert (tmp_path / "saved" / "model.safetensors").exists()
+        synced.append(Path(os.readlink(f"/proc/self/fd/{handle}")).relative_to(tmp_path).as_posix())
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    save_encoder(trained(), tmp_path / "saved", PROVENANCE)
+    assert not synced, "nothing is lost if this one is"
+    save_encoder(trained(seed=1), tmp_path / "saved", PROVENANCE)
+    assert {".saved.new", ".saved.new/model.safetensors", ".saved.new/config.json"} <= set(synced)
+
+
 def test_a_save_that_fails_leaves_the_old_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_encoder(trained(seed=1), tmp_path / "encoder", PROVENANCE)
     before = (tmp_path / "encoder" / "model.safetensors").read_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from sslzoo.checkpoint import flush_folder
 from sslzoo.encoders import spec_of
 from sslzoo.hub.blank import build_blank
 from sslzoo.hub.fingerprint import fingerprint
@@ -20,7 +21,8 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
 
     What is written is the state of an encoder built anew from ``encoder.spec``: on the CPU, contiguous, in timm's own
     number format, wherever and however ``encoder`` was trained. ``folder`` appears by a rename when it is whole, in
-    place of an older one. When the disk has it is left to the system, as with timm; a run waits for that at its end.
+    place of an older one only when the disk has it. Without an older one that is left to the system, as with timm; a
+    run waits for it at its end.
 
     Args:
         encoder: made by ``sslzoo.encoders``; it is not changed.
@@ -48,6 +50,7 @@ def save_encoder(encoder: nn.Module, folder: Path, provenance: dict[str, Any]) -
         shutil.rmtree(new, ignore_errors=True)
         raise
     if folder.exists():
+        flush_folder(new)
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
     new.rename(folder)
