@@ -44,18 +44,17 @@ def table(track: Track, entries: dict[str, Any]) -> str:
 COLUMNS = ("beats untrained", "feature std", "views / step", "wall s", "CPU s", "samples/CPU s", "key", "commits")
 HEAD = """# The zoo at a small budget
 
-Written by `make zoo`. Every method by its recipe `small`, on one thread in bf16, but for the seeds that are told below a
-table; mean ± standard deviation over seeds.
-Scores are in %, on the test split. *Pretext* is the accuracy of the task itself on held-out data where it has one, else
-the loss; *before* is the untrained network's, its chance level (not MoCo's, whose queue then holds random directions,
-which any key is told from). A method beats the untrained encoder in a score if the means differ by more than two
-standard deviations, the larger of the two; with one seed nothing is said. Seconds are those of pretraining, its
-held-out scores and figure included, the median over seeds; other programs ran on the machine, which the wall clock
-counts and the processor's does not. Samples are pictures or clips, however many views are made of one. The key stands
-for the method's file, its configuration and the budget: an entry with another one is made again. The recipes of
-pictures were chosen in a few tries on this data and this test split: their table is a receipt that the methods work at
-a small budget, not a comparison of what they can do. Those of clips were not fitted to this budget, and not all of them
-learn in it.
+Written by `make zoo`. Every method by its recipe `small`, on one thread in bf16, but for the seeds that are told below
+a table; mean ± standard deviation over seeds. Scores are in %, on the test split. *Pretext* is the accuracy of the task
+itself on held-out data where it has one, else the loss; *before* is the untrained network's, its chance level (not
+MoCo's, whose queue then holds random directions, which any key is told from). A method beats the untrained encoder in a
+score if the means differ by more than two standard deviations, the larger of the two; with one seed nothing is said.
+Seconds are those of pretraining, its held-out scores and figure included, the median over seeds; other programs ran on
+the machine, which the wall clock counts and the processor's does not. Samples are pictures or clips, however many views
+are made of one. The key stands for the method's file, its configuration and the budget: an entry with another one is
+made again. The recipes of pictures were chosen in a few tries on this data and this test split: their table is a
+receipt that the methods work at a small budget, not a comparison of what they can do. Those of clips were not fitted to
+this budget, and not all of them learn in it.
 """
 
 
