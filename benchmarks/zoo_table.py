@@ -70,7 +70,7 @@ def _row(track: Track, name: str, found: Entries, untrained: Entries) -> str:
             *(_spread(found, score) for score in track.columns),
             ", ".join(better) or ("**no**" if told else ""),
             f"{statistics.mean(stds):.2f}" if stds else "",
-            f"{_median(found, 'views_per_step'):.2f}" if "views_per_step" in found[0] else "",
+            f"{_median(found, 'views_per_step'):.2f}" if any("views_per_step" in entry for entry in found) else "",
             *(f"{_median(found, cost):.0f}" for cost in ("seconds", "cpu_seconds", "samples_per_cpu_second")),
             *_origin(found),
         ]
