@@ -72,6 +72,18 @@ def test_what_is_kept_of_a_field_comes_back_within_the_error_that_is_stated() ->
             assert np.array_equal(again, values), name
 
 
+def test_of_a_window_no_other_frames_are_read() -> None:
+    flow = np.random.default_rng(0).normal(0, 3, (5, 2, 8, 8)).astype(np.float32)
+    stored = encode("flow", flow)
+    ends = np.frombuffer(stored, np.int32, len(flow))
+    begin, end = 4 * len(flow) + ends[1], 4 * len(flow) + ends[2]
+    only_the_third = bytearray(len(stored))
+    for part in (slice(0, 4 * len(flow)), slice(begin, end)):
+        only_the_third[part] = stored[part]
+    found = decode("flow", pa.py_buffer(bytes(only_the_third)), flow.shape, np.array([2]))
+    assert np.abs(found - flow[2]).max() <= 1 / 128
+
+
 def test_the_first_reading_renders_what_a_source_has_and_no_more() -> None:
     source = WorldActions().open("train[1:3]+test[:1]")
     folder = Shard("world-actions", RENDERINGS["world-actions"].version, "train", 0).path.parent

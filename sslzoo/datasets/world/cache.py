@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 SHARD = 4
 """Clips in a file."""
+FORMAT = 2
+"""Of the files: another number where a clip is kept otherwise, though it is the same."""
 _POLL = 0.1
 """Seconds between two looks at what the processes do."""
 
@@ -43,7 +45,7 @@ class Shard:
     @property
     def path(self) -> Path:
         """An Arrow stream, as ``datasets.Dataset.from_file`` reads it too."""
-        return cache_folder() / self.dataset / f"v{self.version}" / f"{self.split}-{self.number:04d}.arrow"
+        return cache_folder() / self.dataset / f"v{self.version}.{FORMAT}" / f"{self.split}-{self.number:04d}.arrow"
 
     @property
     def clips(self) -> range:

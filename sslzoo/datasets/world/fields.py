@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sslzoo.datasets.world.camera import FAR, NEAR
+from sslzoo.views.clips import PER_FRAME
 
 _INFINITE = np.iinfo(np.uint16).max
 _NO_FLOW = np.iinfo(np.int16).min
@@ -42,32 +43,50 @@ class Form:
 
 
 def encode(name: str, values: NDArray) -> bytes:
-    """``values`` of a field, compressed: first all low bytes, then all high ones, where a number has two."""
+    """``values`` of a field, each frame compressed by itself, after the places in bytes where frames end, as int32.
+
+    Of a frame first all low bytes come, then all high ones, where a number has two.
+    """
     packed = FORMS[name].pack(values).astype(FORMS[name].dtype)
-    if packed.dtype == np.bool_:
-        packed = np.packbits(packed)
-    elif packed.itemsize == 2:
-        packed = np.ascontiguousarray(packed.reshape(-1, 1).view(np.uint8).T)
-    compressed: bytes = _codec().compress(packed.tobytes(), asbytes=True)
-    return compressed
+    frames = [_codec().compress(_bytes(frame), asbytes=True) for frame in (packed if name in PER_FRAME else [packed])]
+    return np.cumsum([len(frame) for frame in frames], dtype=np.int32).tobytes() + b"".join(frames)
+
+
+def _bytes(frame: NDArray) -> bytes:
+    if frame.dtype == np.bool_:
+        frame = np.packbits(frame)
+    elif frame.itemsize == 2:
+        frame = np.ascontiguousarray(frame.reshape(-1, 1).view(np.uint8).T)
+    return frame.tobytes()
 
 
 def decode(
     name: str, stored: pa.Buffer, shape: tuple[int, ...], frames: NDArray[np.integer] | slice = slice(None)
 ) -> NDArray:
-    """The field of this ``shape`` again, or those ``frames`` of it, as an array of its own."""
-    kind, count = np.dtype(FORMS[name].dtype), int(np.prod(shape))
-    size = -(-count // 8) if kind == np.bool_ else count * kind.itemsize
-    found = np.frombuffer(_codec().decompress(stored, size), np.uint8)
-    if kind == np.bool_:
-        found = np.unpackbits(found, count=count)
-    elif kind.itemsize == 2:
-        low, high = (half.reshape(shape)[frames] for half in found.reshape(2, -1))
-        both = high.astype(np.uint16)
-        both <<= 8
-        both |= low
-        return FORMS[name].unpack(both.view(kind))
-    return FORMS[name].unpack(found.view(kind).reshape(shape)[frames])
+    """The field of this ``shape`` again, or those ``frames`` of it, of which alone anything is read; an array of its
+    own."""
+    if name not in PER_FRAME:
+        return FORMS[name].unpack(_frames(name, stored, 1, shape, [0])[0])
+    wanted = np.arange(shape[0])[frames].tolist()
+    return FORMS[name].unpack(_frames(name, stored, shape[0], shape[1:], wanted))
+
+
+def _frames(name: str, stored: pa.Buffer, count: int, shape: tuple[int, ...], wanted: list[int]) -> NDArray:
+    """(``wanted``, *``shape``): some of the ``count`` frames as they were packed."""
+    kind, numbers = np.dtype(FORMS[name].dtype), int(np.prod(shape))
+    ends = [0, *np.frombuffer(stored, np.int32, count).tolist()]
+    found = np.empty((len(wanted), numbers), kind)
+    for row, frame in zip(found, wanted, strict=True):
+        block = stored.slice(4 * count + ends[frame], ends[frame + 1] - ends[frame])
+        size = -(-numbers // 8) if kind == np.bool_ else numbers * kind.itemsize
+        content = np.frombuffer(_codec().decompress(block, size), np.uint8)
+        if kind == np.bool_:
+            row[:] = np.unpackbits(content, count=numbers)
+        elif kind.itemsize == 2:
+            row.view(np.uint8).reshape(-1, 2)[:] = content.reshape(2, -1).T
+        else:
+            row.view(np.uint8)[:] = content
+    return found.reshape(len(wanted), *shape)
 
 
 @cache
