@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,7 +120,8 @@ def test_counting_nothing_costs_the_margin() -> None:
 
 @pytest.mark.parametrize("encoder", ["test_resnet", "test_vit"])
 def test_the_gradient_reaches_every_parameter(encoder: str) -> None:
-    assert without_gradient(Counting, CONFIG, encoder) == []
+    # Those of the last bias cancel, but for rounding, where no picture keeps the margin and all primitives are counted.
+    assert without_gradient(Counting, replace(CONFIG, margin=2.5), encoder) == []
 
 
 def test_pictures_may_have_any_number_of_channels() -> None:

@@ -354,7 +354,7 @@ def collapse(method: type[PretextMethod], out: Path, **changes: Any) -> Path:
 
 def test_siamese_views_without_stop_gradient_collapse_and_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"collapse since step \d+: .*no stop-gradient or predictor \(siamese\)"):
-        collapse(NoStopGradient, tmp_path / "run", lr=0.01, epochs=15, log_every=6, stop_on="collapse")
+        collapse(NoStopGradient, tmp_path / "run", lr=0.01, epochs=40, log_every=6, stop_on="collapse")
     assert not (tmp_path / "run" / "encoder").exists()
 
 
