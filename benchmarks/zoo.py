@@ -95,7 +95,7 @@ def key_of(track: Track, name: str) -> str:
         return _digest(name, track.budget["image_size"], *track.scored_on, *track.data())
     config, own = track.recipe(name)
     settings = {setting: value for setting, value in asdict(config).items() if setting not in track.younger}
-    settings["precision"] = "bf16"  # and fp32 where the processor has no bf16, which the entry tells instead
+    settings["precision"] = "bf16"  # whatever the processor has, which the entry tells: else it would be made again
     return _digest(Path(inspect.getfile(methods.load(name))).read_text(), settings, asdict(own), *track.data())
 
 

@@ -113,7 +113,7 @@ def _table(path: Path) -> pa.Table:
 
 
 def _cell(column: pa.BinaryArray, place: int) -> pa.Buffer:
-    """Of the bytes of one cell no copy, as a scalar of Arrow would be."""
+    """The bytes of one cell where they are in the mapped file; a scalar of Arrow would copy them."""
     _, offsets, content = column.buffers()
     begin, end = np.frombuffer(offsets, np.int32)[place : place + 2].tolist()
     return content.slice(begin, end - begin)

@@ -1,4 +1,4 @@
-"""How the fields of clips are kept: in few bytes that are read in milliseconds, with LZ4.
+"""How the fields of clips are kept: in few bytes that are read in milliseconds, with LZ4, each frame by itself.
 
 ================================= ============================================================================
 ``clip``                          as it is
@@ -38,8 +38,8 @@ class Form:
     """Of the array that is compressed."""
     pack: Callable[[NDArray], NDArray] = np.asarray
     """To that array."""
-    unpack: Callable[[NDArray], NDArray] = np.array
-    """From that array, which it must not change."""
+    unpack: Callable[[NDArray], NDArray] = np.asarray
+    """From that array, which nobody else has."""
 
 
 def encode(name: str, values: NDArray) -> bytes:
@@ -63,30 +63,30 @@ def _bytes(frame: NDArray) -> bytes:
 def decode(
     name: str, stored: pa.Buffer, shape: tuple[int, ...], frames: NDArray[np.integer] | slice = slice(None)
 ) -> NDArray:
-    """The field of this ``shape`` again, or those ``frames`` of it, of which alone anything is read; an array of its
-    own."""
+    """The field of this ``shape`` again, or those ``frames`` of it, as an array of its own; no other frame is read."""
     if name not in PER_FRAME:
-        return FORMS[name].unpack(_frames(name, stored, 1, shape, [0])[0])
+        return FORMS[name].unpack(_packed(name, stored, 1, shape, [0])[0])
     wanted = np.arange(shape[0])[frames].tolist()
-    return FORMS[name].unpack(_frames(name, stored, shape[0], shape[1:], wanted))
+    return FORMS[name].unpack(_packed(name, stored, shape[0], shape[1:], wanted))
 
 
-def _frames(name: str, stored: pa.Buffer, count: int, shape: tuple[int, ...], wanted: list[int]) -> NDArray:
-    """(``wanted``, *``shape``): some of the ``count`` frames as they were packed."""
+def _packed(name: str, stored: pa.Buffer, count: int, shape: tuple[int, ...], wanted: list[int]) -> NDArray:
+    """(``wanted``, *``shape``): some of the ``count`` frames as ``pack`` made them."""
     kind, numbers = np.dtype(FORMS[name].dtype), int(np.prod(shape))
+    size = -(-numbers // 8) if kind == np.bool_ else numbers * kind.itemsize
     ends = [0, *np.frombuffer(stored, np.int32, count).tolist()]
-    found = np.empty((len(wanted), numbers), kind)
+    found = np.empty((len(wanted), size), np.uint8)
     for row, frame in zip(found, wanted, strict=True):
         block = stored.slice(4 * count + ends[frame], ends[frame + 1] - ends[frame])
-        size = -(-numbers // 8) if kind == np.bool_ else numbers * kind.itemsize
-        content = np.frombuffer(_codec().decompress(block, size), np.uint8)
-        if kind == np.bool_:
-            row[:] = np.unpackbits(content, count=numbers)
-        elif kind.itemsize == 2:
-            row.view(np.uint8).reshape(-1, 2)[:] = content.reshape(2, -1).T
-        else:
-            row.view(np.uint8)[:] = content
-    return found.reshape(len(wanted), *shape)
+        row[:] = np.frombuffer(_codec().decompress(block, size), np.uint8)
+    if kind == np.bool_:
+        found = np.unpackbits(found, axis=1, count=numbers)
+    elif kind.itemsize == 2:
+        low, high = found[:, :numbers], found[:, numbers:]
+        found = high.astype(np.uint16)
+        found <<= 8
+        found |= low
+    return found.view(kind).reshape(len(wanted), *shape)
 
 
 @cache
