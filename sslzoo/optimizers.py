@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
 
@@ -40,7 +40,12 @@ def build_optimizer(method: PretextMethod, config: PretrainConfig) -> Optimizer:
     groups = parameter_groups(method, config.weight_decay, method.lr_scales())
     # Timm's "sgd" is Nesterov's, which wants momentum; without any, both are plain gradient descent.
     name = "momentum" if config.optimizer == "sgd" and not config.momentum else config.optimizer
-    return create_optimizer_v2(groups, opt=name, lr=peak_rate(config), momentum=config.momentum)
+    optimizer = create_optimizer_v2(groups, opt=name, lr=peak_rate(config), momentum=config.momentum)
+    if not get_optimizer_info(name).has_momentum:  # timm gives momentum to no other
+        for group in optimizer.param_groups:
+            if group.get("betas") is not None:
+                group["betas"] = (config.momentum, *group["betas"][1:])
+    return optimizer
 
 
 def parameter_groups(module: nn.Module, weight_decay: float, lr_scales: dict[str, float]) -> list[dict]:

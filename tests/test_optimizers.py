@@ -50,6 +50,30 @@ def test_timm_optimizers_take_the_groups(name: str) -> None:
     assert sorted({group["weight_decay"] for group in optimizer.param_groups}) == [0.0, 0.01]
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"), [("adam", (0.5, 0.999)), ("adamw", (0.5, 0.999)), ("lion", (0.5, 0.99)), ("lamb", (0.5, 0.999))]
+)
+def test_momentum_is_the_first_beta_of_optimizers_that_have_betas(name: str, expected: tuple[float, float]) -> None:
+    optimizer = build_optimizer(rotation("test_resnet"), PretrainConfig(optimizer=name, momentum=0.5))
+    assert [group["betas"] for group in optimizer.param_groups] == [expected] * len(optimizer.param_groups)
+
+
+def test_the_first_step_of_adam_moves_its_mean_by_what_momentum_leaves() -> None:
+    method = rotation("test_resnet")
+    optimizer = build_optimizer(method, PretrainConfig(optimizer="adam", momentum=0.25, weight_decay=0.0))
+    method({"views": [torch.randn(2, 3, 32, 32) for _ in range(4)]})["loss"].backward()
+    optimizer.step()
+    for parameter in method.head.parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(optimizer.state[parameter]["exp_avg"], 0.75 * parameter.grad)
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "rmsprop", "muon"])
+def test_momentum_is_itself_where_an_optimizer_has_it(name: str) -> None:
+    optimizer = build_optimizer(rotation("test_resnet"), PretrainConfig(optimizer=name, momentum=0.5))
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.5}
+
+
 def test_an_unknown_optimizer_says_what_there_is() -> None:
     with pytest.raises(UsageError, match="timm has no optimizer 'adamq'; .*adamw"):
         build_optimizer(rotation(), PretrainConfig(optimizer="adamq"))

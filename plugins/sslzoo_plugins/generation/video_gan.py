@@ -171,6 +171,7 @@ class VideoGAN(PretextMethod):
         "small": {
             **SMALL,
             "encoder": "r3d_18",
+            "frames": 16,
             "batch_size": 16,
             "optimizer": "adam",
             "lr": 2e-4,

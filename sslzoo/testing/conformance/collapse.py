@@ -62,7 +62,7 @@ def _push(method: PretextMethod, batch: Batch, equal: bool) -> tuple[float, floa
         loss = method(dict(batch))["loss"]
     features = [feature for feature in seen if feature.requires_grad]
     gradients = torch.autograd.grad(loss, features, allow_unused=True) if features else ()
-    return float(loss), sum(float(g.square().sum()) for g in gradients if g is not None) ** 0.5
+    return float(loss.detach()), sum(float(g.square().sum()) for g in gradients if g is not None) ** 0.5
 
 
 @contextmanager
@@ -88,7 +88,7 @@ def _follows_the_loss(method: PretextMethod, batch: Batch) -> bool:
     gradients = torch.autograd.grad(method(dict(batch))["loss"], parameters, allow_unused=True)
     pairs = [(parameter, g) for parameter, g in zip(parameters, gradients, strict=True) if g is not None]
     length = sum(float(g.square().sum()) for _, g in pairs) ** 0.5
-    loss = float(method(dict(batch))["loss"])
+    loss = float(method(dict(batch))["loss"].detach())
     step = 1e-3 * max(abs(loss), 1e-3) / length**2  # so that the loss changes by a thousandth, which float32 can tell
 
     @torch.no_grad()
