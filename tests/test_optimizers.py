@@ -51,7 +51,8 @@ def test_timm_optimizers_take_the_groups(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"), [("adam", (0.5, 0.999)), ("adamw", (0.5, 0.999)), ("lion", (0.5, 0.99)), ("lamb", (0.5, 0.999))]
+    ("name", "expected"),
+    [("adam", (0.5, 0.999)), ("adamw", (0.5, 0.999)), ("lion", (0.5, 0.99)), ("lamb", (0.5, 0.999))],
 )
 def test_momentum_is_the_first_beta_of_optimizers_that_have_betas(name: str, expected: tuple[float, float]) -> None:
     optimizer = build_optimizer(rotation("test_resnet"), PretrainConfig(optimizer=name, momentum=0.5))
