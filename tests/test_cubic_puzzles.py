@@ -28,11 +28,13 @@ CONFIG, ENCODER = CubicPuzzlesConfig(piece_frames=2, hidden_dim=16), "test_r3d"
 
 
 def numbered_cells(views: Puzzles) -> Tensor:
-    """A video whose cell in row r and column c at time t has the grey 10 (t + 1) + 60 (2 r + c)."""
+    """A video whose cell in row r and column c at time t is red by 10 (t + 1) + 60 (2 r + c); each frame has a blue."""
     cell = torch.arange(views.grid.extent) // views.grid.pitch
     place = 2 * cell[:, None] + cell
     time = torch.arange(8 * views.frames) // (2 * views.frames)
-    return (10 * (time[:, None, None, None] + 1) + 60 * place).expand(-1, 3, -1, -1).to(torch.uint8)
+    red = 10 * (time[:, None, None] + 1) + 60 * place
+    blue = torch.arange(8 * views.frames)[:, None, None].expand_as(red)
+    return torch.stack([red, red, blue], dim=1).to(torch.uint8)
 
 
 def cut(views: Puzzles, count: int) -> tuple[Tensor, Tensor]:
@@ -43,9 +45,9 @@ def cut(views: Puzzles, count: int) -> tuple[Tensor, Tensor]:
 
 
 def augmented(count: int) -> tuple[Tensor, Batch]:
-    """Grey levels in the first channel of pieces that have 40, 80, 120 and 160, less in other channels and below."""
+    """Grey levels in the first channel of pieces that have 40, 80, 120 and 160, less in others, below and rightwards."""
     level = torch.tensor([40, 80, 120, 160])[:, None, None, None, None]
-    piece = level - torch.tensor([0, 5, 10])[:, None, None] - torch.arange(6)[:, None]
+    piece = level - torch.tensor([0, 5, 10])[:, None, None] - torch.arange(6)[:, None] - torch.arange(6)
     views = Puzzles(CONFIG, InputSpec.square(16, frames=2))
     clip = piece.expand(count, 4, 2, 3, 6, 6).to(torch.uint8)
     batch = views.augment({"clip": clip, "key": draw_of(count).key})
@@ -75,6 +77,17 @@ def test_no_piece_leaves_its_cell() -> None:
     assert (pieces == level[:, :, None, None, None]).all()
 
 
+def test_a_video_that_is_too_short_is_played_more_slowly() -> None:
+    views = Puzzles(CubicPuzzlesConfig(piece_frames=4), InputSpec.square(32, frames=4))
+    frame = torch.arange(8)[views.sampling.at(0.0, 8).index]  # 8 frames, of which the last is repeated to make 32
+    clip = (20 * frame[:, None, None, None]).expand(-1, 3, views.grid.extent, views.grid.extent).to(torch.uint8)
+    keys = draw_of(100).key.tolist()
+    pieces = views.crop([{"clip": clip, "index": 0, "key": key} for key in keys])["clip"][:, :, :, 0, 0, 0] // 20
+    cell = pieces // 2
+    assert torch.equal(cell[:, :, 0], cell[:, :, -1])
+    assert torch.equal(cell[:, :, 0].unique(dim=0), torch.tensor([[0] * 4, [0, 1, 2, 3], [1] * 4, [2] * 4, [3] * 4]))
+
+
 def test_pieces_lie_anywhere_in_their_cells_in_space_and_time() -> None:
     views = Puzzles(CubicPuzzlesConfig(), InputSpec.square(112, frames=16))
     start, corner = views.place(draw_of(2000))
@@ -86,14 +99,15 @@ def test_pieces_lie_anywhere_in_their_cells_in_space_and_time() -> None:
     assert together.corrcoef()[0, 1].abs() < 0.07
 
 
-def test_24_orders_upright_and_upside_down_are_48_classes() -> None:
+def test_24_orders_upright_and_turned_by_180_degrees_are_48_classes() -> None:
     pieces, batch = augmented(2500)
-    shown = ((pieces[:, :, 0, 0, 0, 0] + 8) / 40).round().long() - 1
+    shown = ((pieces[:, :, 0, 0, 0, 0] + 10) / 40).round().long() - 1
     order = every_permutation(4).long()
     assert len({tuple(row) for row in order.tolist()}) == 24
     assert torch.equal(shown, order[batch["target"] % 24])
-    over = pieces[:, :, 0, 0, 0, 0] < pieces[:, :, 0, 0, -1, 0]
-    assert torch.equal(over, (batch["target"] >= 24)[:, None].expand(-1, 4))
+    turned = (batch["target"] >= 24)[:, None].expand(-1, 4)
+    assert torch.equal(pieces[:, :, 0, 0, 0, 0] < pieces[:, :, 0, 0, -1, 0], turned)
+    assert torch.equal(pieces[:, :, 0, 0, 0, 0] < pieces[:, :, 0, 0, 0, -1], turned)
     assert (batch["target"].bincount(minlength=48) > 20).all()
 
 
@@ -150,7 +164,7 @@ def test_illustrations_put_pieces_where_the_predicted_class_has_them() -> None:
     for number, order in enumerate(every_permutation(4).long()):
         shown = pieces[:, order]
         assert torch.equal(solve(shown, torch.tensor([number])), pieces)
-        assert torch.equal(solve(shown.flip(-2), torch.tensor([24 + number])), pieces)
+        assert torch.equal(solve(shown.flip((-2, -1)), torch.tensor([24 + number])), pieces)
     method, batch = built(CubicPuzzles, CONFIG, ENCODER).eval(), batch_of(CubicPuzzles, CONFIG, ENCODER)
     with torch.no_grad():
         shown, solved, right = method.illustrate(batch).values()

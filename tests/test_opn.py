@@ -115,6 +115,13 @@ def test_four_frames_are_evenly_apart_and_lie_where_much_moves() -> None:
         choose_frames(torch.ones(1, 2), 1.0, draw_of(1))
 
 
+@pytest.mark.parametrize("length", [4, 6, 8, 12])
+def test_no_frame_is_shown_twice_of_a_clip_that_ends_before_its_window_does(length: int) -> None:
+    moves = torch.cat([torch.ones(length - 1), torch.zeros(16 - length)]).expand(300, -1)
+    index = choose_frames(moves, 0.5, draw_of(300))
+    assert (index.diff(dim=1) > 0).all() and index.max() == length - 1
+
+
 def test_the_region_is_a_square_where_much_moves() -> None:
     frames = torch.zeros(4, 3, 48, 64, dtype=torch.uint8)
     frames[::2, :, 30:40, 50:60] = 200

@@ -19,7 +19,6 @@ from sslzoo_plugins.context.shuffle_and_learn import (
     FiveFrames,
     ShuffleAndLearn,
     ShuffleAndLearnConfig,
-    distinct_frames,
     framed,
 )
 from torch import Tensor
@@ -27,7 +26,7 @@ from view_samples import draw_of
 
 from sslzoo.config import UsageError
 from sslzoo.encoders import InputSpec
-from sslzoo.views.clips import motion
+from sslzoo.views.clips import distinct_frames, motion
 
 CONFIG = ShuffleAndLearnConfig(embedding_dim=16, hidden_dim=8)
 
@@ -49,9 +48,16 @@ def test_frames_keep_the_distances_of_the_paper() -> None:
 def test_distances_shrink_with_a_clip_that_ends_before_its_window_does() -> None:
     clip = counting_clip(16)
     stretched = torch.cat([clip, clip[-1:].expand(15, -1, -1, -1)])  # as the data layer makes a short clip longer
-    assert distinct_frames(motion(stretched)[None]).tolist() == [[16]]
+    assert distinct_frames(motion(stretched)[None], 5).tolist() == [[16]]
     a, b, _, d, e = chosen(stretched, 500).unbind(1)
     assert (b - a).min() == 2 and (e - d).min() == 2 and (d - b).max() == 8 and e.max() == 15
+
+
+@pytest.mark.parametrize("config", [{"window": 16}, {"window": 32}, {"tau_min": 60}])
+def test_five_frames_are_in_order_whatever_window_and_distances_are_asked_for(config: dict[str, int]) -> None:
+    config = ShuffleAndLearnConfig(embedding_dim=16, **config)
+    clip = counting_clip(config.window // config.stride + 1)
+    assert (chosen(clip, 300, config).diff(dim=1) > 0).all()
 
 
 def test_windows_of_much_motion_are_preferred() -> None:

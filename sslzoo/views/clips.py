@@ -221,6 +221,14 @@ def motion(clip: Tensor) -> Tensor:
     return small.view(*leading, frames, -1).diff(dim=-2).abs().mean(-1)
 
 
+def distinct_frames(motion: Tensor, least: int) -> Tensor:
+    """(B, 1) int64: frames of clips of this ``motion`` (B, T - 1), without those that only repeat the last, as those of
+    a clip do that was too short for its window; never under ``least``.
+    """
+    place = torch.arange(2, motion.shape[1] + 2)
+    return ((motion > 0) * place).amax(dim=1, keepdim=True).clamp(min=least)
+
+
 def motion_in_windows(motion: Tensor, span: int) -> Tensor:
     """(..., T - span + 1): the mean ``motion`` (..., T - 1) within each window of ``span`` frames, at least 2."""
     return motion.unfold(-1, span - 1, 1).mean(-1)

@@ -4,13 +4,14 @@ Kim, Cho & Kweon, "Self-Supervised Video Representation Learning with Space-Time
 https://arxiv.org/abs/1811.09795. A video is divided into 2 x 2 x 4 cells of space and time. Four pieces are taken
 either from the four places at one time, or from the four times at one place, and shown in one of 24 orders. One video
 encoder sees each, and the layers that put their features together tell the order without being told which kind of
-puzzle it is. Half of all puzzles are shown upside down, which is to be told as well: 48 classes. Against shortcuts:
+puzzle it is. Half of all puzzles are turned by 180 degrees, to be told as well: 48 classes. Against shortcuts:
 each piece lies anywhere in its cell in space and time, so that there are gaps between pieces, and shows one colour
 channel only.
 
 Deviations. Pieces of 16 frames of 80 pixels in cells of 32 frames of 112 belong to an encoder for clips of 16 frames of
 112 pixels, and all lengths scale with those. Each piece has a channel of its own, as in Lee et al., ICCV 2017, whom the
-paper follows. The hidden layer's width and the recipe are ours to choose, for we could not find the authors'.
+paper follows. A video of fewer frames than a puzzle needs is played more slowly. The hidden layer's width and the
+recipe are ours to choose, for we could not find the authors'.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.permutations import every_permutation
 from sslzoo.nn.siamese import encode_views
 from sslzoo.views import draw_for
-from sslzoo.views.clips import ClipSampling, clip_resized_crop
+from sslzoo.views.clips import ClipSampling, clip_resized_crop, distinct_frames, motion
 from sslzoo.views.color import denormalize, normalize, to_float
 from sslzoo.views.crop import image_sizes
 from sslzoo.views.keyed import Draw
@@ -42,7 +43,7 @@ TIMES = 4
 @dataclass(frozen=True)
 class CubicPuzzlesConfig:
     piece_frames: int = 0
-    """Frames of a piece, of which a video has eight times as many; 0 takes those of the encoder's clips."""
+    """Frames of a piece, of which a video should have eight times as many; 0 takes those of the encoder's clips."""
     piece_size: int = 0
     """Height and width of a piece in pixels; 0 takes the paper's, 80 for clips of 112."""
     stride: int = 1
@@ -54,7 +55,7 @@ class CubicPuzzlesConfig:
 
 
 class Puzzles(Views):
-    """Four pieces of one channel each, in the order of the ``target``, from 24 on upside down."""
+    """Four pieces of one channel each, in the order of the ``target``, from 24 on turned by 180 degrees."""
 
     def __init__(self, config: CubicPuzzlesConfig, spec: InputSpec) -> None:
         _check(spec)
@@ -69,11 +70,8 @@ class Puzzles(Views):
         draw, clips = draw_for(samples), [sample["clip"] for sample in samples]
         squares = random_squares(image_sizes(clips), draw.at("crop"), (1.0, 1.0))
         start, corner = self.place(draw)
-        pieces = [
-            clip[first : first + self.frames]
-            for clip, firsts in zip(clips, start.tolist(), strict=True)
-            for first in firsts
-        ]
+        frames = (start[..., None] + torch.arange(self.frames)) * self.pace(clips)
+        pieces = [clip[piece] for clip, index in zip(clips, frames.long(), strict=True) for piece in index]
         # A piece's box in the video as it is: only what is seen gets resized.
         scale = squares[:, None, 2:] / self.grid.extent
         side = (scale * self.grid.size).round().clamp(min=1).expand(-1, PIECES, -1)
@@ -81,6 +79,11 @@ class Puzzles(Views):
         unmirrored = torch.zeros(len(boxes), dtype=torch.bool)
         cut = clip_resized_crop(pieces, boxes, unmirrored, (self.grid.size, self.grid.size))
         return {"clip": cut.unflatten(0, (-1, PIECES))}
+
+    def pace(self, clips: list[Tensor]) -> Tensor:
+        """(B, 1, 1): frames of a clip (T, C, H, W) for one of a puzzle: 1, or less if its last only repeat."""
+        distinct = distinct_frames(torch.stack([motion(clip) for clip in clips]), TIMES)
+        return distinct[..., None].double() / (2 * TIMES * self.frames)
 
     def place(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Where pieces begin: in time (B, 4), in frames, and in space (B, 4, 2), their tops and lefts in pixels.
@@ -99,11 +102,11 @@ class Puzzles(Views):
         channel = draw.integers("channel", min(3, pieces.shape[3]), (PIECES,))
         pieces = pieces.take_along_dim(channel[:, :, None, None, None, None], dim=3).expand_as(pieces)
 
-        order, over = draw.integers("order", ORDERS), draw.bernoulli("upside down", 0.5)
-        batch["target"] = order + ORDERS * over
+        order, turned = draw.integers("order", ORDERS), draw.bernoulli("turned", 0.5)
+        batch["target"] = order + ORDERS * turned
         places = every_permutation(PIECES).to(pieces.device).long()[order]
         shown = pieces.take_along_dim(places[:, :, None, None, None, None], dim=1)
-        shown = torch.where(over[:, None, None, None, None, None], shown.flip(-2), shown)
+        shown = torch.where(turned[:, None, None, None, None, None], shown.flip((-2, -1)), shown)
         batch["views"] = list(normalize(shown, self.spec.mean, self.spec.std).transpose(2, 3).unbind(1))
         return batch
 
@@ -200,4 +203,4 @@ def solve(shown: Tensor, target: Tensor) -> Tensor:
     """Pieces (B, 4, C, H, W), put where the class ``target`` (B,) has them, and upright."""
     order = every_permutation(PIECES).to(shown.device).long()[target % ORDERS]
     solved = shown.take_along_dim(order.argsort(dim=1)[:, :, None, None, None], dim=1)
-    return torch.where((target >= ORDERS)[:, None, None, None, None], solved.flip(-2), solved)
+    return torch.where((target >= ORDERS)[:, None, None, None, None], solved.flip((-2, -1)), solved)

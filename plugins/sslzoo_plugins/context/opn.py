@@ -8,8 +8,8 @@ code: frames and the region that is cut from them are chosen for their motion; e
 elsewhere; each shows one colour channel only, of its own; and all four are mirrored or none is.
 
 Deviations. Motion is the difference between frames instead of optical flow. The authors publish the frames they took
-but not how far apart they are: here they are evenly apart and span half of a window of 64. All lengths scale with
-the patch, which is 80 pixels of videos of 240. The encoder's own pooled feature comes before fc6, and dropout is left
+but not how far apart they are: here they are eight frames apart in a window of 61. All lengths scale with the patch,
+which is 80 pixels of videos of 240. The encoder's own pooled feature comes before fc6, and dropout is left
 out. What is known of two frames is put together as its sum and its difference, each of which is normalised, and not as
 it is: the linear layer that follows can tell as much from either, but frames of one video differ by so little that from
 the latter it learned nothing in as many steps. The recipe `small` shows the grey of whole frames: with one channel of
@@ -32,7 +32,14 @@ from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.heads import hidden_layers
 from sslzoo.nn.siamese import encode_views
 from sslzoo.views import draw_for
-from sslzoo.views.clips import ClipSampling, clip_resized_crop, motion, motion_in_windows, weighted_choice
+from sslzoo.views.clips import (
+    ClipSampling,
+    clip_resized_crop,
+    distinct_frames,
+    motion,
+    motion_in_windows,
+    weighted_choice,
+)
 from sslzoo.views.color import denormalize, normalize, to_float
 from sslzoo.views.keyed import Draw
 from sslzoo.views.patches import assemble, cut
@@ -53,7 +60,7 @@ class OPNConfig:
     stride: int = 4
     """Frames of video from one of 16 candidates to the next."""
     span: float = 0.5
-    """Frames from the first to the last of the four, as a share of the window."""
+    """Frames from the first to the last of the four, as a share of the window, before they are evenly apart."""
     region: float = 100 / 240
     """Side of the region that patches are cut from, as a share of the video's shorter side."""
     jitter: float = 5 / 80
@@ -114,15 +121,27 @@ class ShuffledFrames(Views):
 def choose_frames(moves: Tensor, span: float, draw: Draw) -> Tensor:
     """(B, 4) int64: frames evenly apart that span a share of clips of this ``motion`` (B, T - 1), where much moves.
 
+    Frames that only repeat the last one do not count, as their order cannot be told.
+
     Raises:
         UsageError: for clips of less than four frames.
     """
     length = moves.shape[1] + 1
     if length < FRAMES:
         raise UsageError(f"four frames cannot be taken of a clip of {length}")
-    step = max(1, round(span * (length - 1) / (FRAMES - 1)))
-    first = weighted_choice(motion_in_windows(moves, (FRAMES - 1) * step + 1), draw, "first")
-    return first[:, None] + step * torch.arange(FRAMES)
+    counts = distinct_frames(moves, FRAMES).flatten().tolist()
+    rows = [
+        _evenly_apart(row[: count - 1], span, Draw(key[None]))
+        for row, count, key in zip(moves, counts, draw.key, strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def _evenly_apart(moves: Tensor, span: float, draw: Draw) -> Tensor:
+    """(4,) int64: frames of one clip of this ``motion`` (T - 1,)."""
+    step = max(1, round(span * len(moves) / (FRAMES - 1)))
+    first = weighted_choice(motion_in_windows(moves, (FRAMES - 1) * step + 1)[None], draw, "first")
+    return first + step * torch.arange(FRAMES)
 
 
 def lively_square(frames: Tensor, share: float, draw: Draw) -> Tensor:

@@ -29,7 +29,7 @@ from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.heads import hidden_layers
 from sslzoo.nn.siamese import encode_views
 from sslzoo.views import draw_for
-from sslzoo.views.clips import ClipSampling, clip_resized_crop, motion, weighted_choice
+from sslzoo.views.clips import ClipSampling, clip_resized_crop, distinct_frames, motion, weighted_choice
 from sslzoo.views.color import denormalize, normalize, to_float
 from sslzoo.views.crop import image_sizes
 from sslzoo.views.keyed import Draw
@@ -85,9 +85,10 @@ class FiveFrames(Views):
         """(B, 5) int64: the frames to show of each clip (T, C, H, W), all of one length of at least 5."""
         moves, unlike = torch.stack([motion(clip) for clip in clips]), torch.stack([unlikeness(clip) for clip in clips])
         frame = torch.arange(moves.shape[1] + 1)
-        length = distinct_frames(moves)
+        length = distinct_frames(moves, FRAMES)
         reach = self._shortened(self.config.tau_max, length).clamp(min=2)
         gap = self._shortened(self.config.tau_min, length).clamp(min=1)
+        gap = gap.minimum((length - 3) // 2)  # so that there is room for a, b, c, d and e
 
         first, last = torch.triu_indices(len(frame), len(frame), 2)
         fits = (last - first <= reach) & (first >= gap) & (last + gap < length)
@@ -112,15 +113,6 @@ class FiveFrames(Views):
         frames = to_float(batch.pop("clip"))
         batch["views"] = list(normalize(frames, self.spec.mean, self.spec.std, inplace=True).unbind(1))
         return batch
-
-
-def distinct_frames(moves: Tensor) -> Tensor:
-    """(B, 1) int64: frames of clips of this ``motion`` (B, T - 1), without those that only repeat the last; 5 or more.
-
-    So are clips brought to one length that are shorter.
-    """
-    place = torch.arange(2, moves.shape[1] + 2)
-    return ((moves > 0) * place).amax(dim=1, keepdim=True).clamp(min=FRAMES)
 
 
 def unlikeness(clip: Tensor) -> Tensor:
