@@ -45,7 +45,7 @@ def cut(views: Puzzles, count: int) -> tuple[Tensor, Tensor]:
 
 
 def augmented(count: int) -> tuple[Tensor, Batch]:
-    """Grey levels in the first channel of pieces that have 40, 80, 120 and 160, less in others, below and rightwards."""
+    """Grey levels in the first channel of pieces that have 40, 80, 120 and 160, less in others, below and right."""
     level = torch.tensor([40, 80, 120, 160])[:, None, None, None, None]
     piece = level - torch.tensor([0, 5, 10])[:, None, None] - torch.arange(6)[:, None] - torch.arange(6)
     views = Puzzles(CONFIG, InputSpec.square(16, frames=2))
