@@ -15,7 +15,7 @@ from sslzoo.config import PretrainConfig, UsageError, UserError
 from sslzoo.data.open import open_source, open_stream, split_names
 from sslzoo.data.pairs import Pairs, paired_names
 from sslzoo.data.source import Source
-from sslzoo.data.splits import default_test_split, parse_name
+from sslzoo.data.splits import default_test_split, of_different_lists, parse_name
 from sslzoo.data.stream import Stream
 from sslzoo.encoders import spec_of
 from sslzoo.handover import load_heads
@@ -133,7 +133,7 @@ def evaluate(
     encoder = load_encoder(sounds or model)
     if kind.info.needs == "method":
         encoder = load_method(evaluation, Path(model), encoder)
-    test = open_dataset(dataset, test_split or _test_split(dataset, train_split), **columns)
+    test = open_dataset(dataset, _test_split(dataset, train_split, test_split), **columns)
     train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
         kind(kind.Config(**settings)), encoder, train, test, model=_name_of(model), baseline=baseline
@@ -245,11 +245,18 @@ def _open_stream(name: str, **columns: str) -> Stream:
     return open_stream(name, **columns)
 
 
-def _test_split(name: str, train: str) -> str:
-    """Where to score if nothing is said: the split called test, or else validation."""
+def _test_split(name: str, train: str, test: str) -> str:
+    """Where to score: as it is said, or on the split called test, or else validation."""
     base, _ = parse_name(name)
-    named = base in datasets.names()
-    return default_test_split(datasets.load(base).info.splits if named else split_names(base), base, train)
+    if test and not of_different_lists(train, test):
+        return test
+    names = datasets.load(base).info.splits if base in datasets.names() else split_names(base)
+    if test and {"train2", "test2"} <= set(names):
+        raise UsageError(
+            f"each list of {base} is drawn from all of its samples, so {test} may have some of {train}: take train and "
+            "test, train2 and test2, or train3 and test3"
+        )
+    return test or default_test_split(names, base, train)
 
 
 def push(

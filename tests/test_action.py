@@ -100,6 +100,8 @@ def test_the_best_five_of_many_classes_are_counted() -> None:
     logits, labels = torch.eye(8)[:4] + torch.linspace(0, 0.5, 8), torch.tensor([0, 0, 7, 1])
     assert top_accuracy(logits, labels, 5) == 0.5
     assert top_accuracy(logits, labels, 1) == 0.25
+    logits[:, 3] = -torch.inf  # a class that was not in training
+    assert top_accuracy(logits, torch.full_like(labels, 3), logits.shape[1]) == 0
     samples = open_dataset("moving-shapes", "train[:24]")
     result = Action(ActionConfig(**SHORT)).run(create_encoder("test_resnet", 24, seed=0), samples, samples)
     assert result.metrics["accuracy"] <= result.metrics["top_5_accuracy"] <= 1

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from videos import HEIGHT, WIDTH, frame, numbers, write_frames, write_video
 
+from sslzoo.api import evaluate
 from sslzoo.config import UsageError
 from sslzoo.data.clips import clip_with_channels
 from sslzoo.data.columns import Columns
@@ -109,6 +110,9 @@ def test_ucf101_has_its_three_official_splits(tmp_path: Path) -> None:
     ]
     test = open_source(f"folder:{root}[test3]")
     assert (which(test), test.labels().tolist()) == ([2], [1])
+    for train_split, test_split in (("train", "test3"), ("train2[:1]", "test"), ("train2", "test2+test3")):
+        with pytest.raises(UsageError, match="drawn from all of its samples"):
+            evaluate("action", "random:test_resnet", f"folder:{root}", train_split=train_split, test_split=test_split)
 
 
 def test_hmdb51_has_its_three_official_splits(tmp_path: Path) -> None:

@@ -73,14 +73,27 @@ def test_frames_are_scaled_down_to_a_shorter_side_and_never_up(tmp_path: Path) -
     assert read.frames(torch.tensor([9]), short_side=500).shape == (1, 3, HEIGHT, WIDTH)
 
 
-def test_frames_are_turned_as_the_file_says(tmp_path: Path) -> None:
+TURNED = {  # where x and y go, and how the picture then looks
+    "mirrored": ([-1, 0, 0, 1], lambda clip: clip.flip(3)),
+    "upside down": ([1, 0, 0, -1], lambda clip: clip.flip(2)),
+    "turned by 180 degrees": ([-1, 0, 0, -1], lambda clip: clip.flip((2, 3))),
+    "transposed": ([0, 1, 1, 0], lambda clip: clip.mT),
+    "transposed the other way": ([0, -1, -1, 0], lambda clip: clip.mT.flip((2, 3))),
+    "clockwise": ([0, 1, -1, 0], lambda clip: clip.rot90(-1, (2, 3))),
+    "anticlockwise": ([0, -1, 1, 0], lambda clip: clip.rot90(1, (2, 3))),
+}
+
+
+@pytest.mark.parametrize("how", TURNED)
+def test_frames_are_turned_and_mirrored_as_the_file_says(tmp_path: Path, how: str) -> None:
     raw = bytearray(write_video(tmp_path / "a.mp4", 4).read_bytes())
-    matrix = raw.index(b"tkhd") + 44
-    one, quarter = 0x10000, 0x40000000
-    raw[matrix : matrix + 36] = np.array([0, one, 0, -one, 0, 0, 0, 0, quarter], ">i4").tobytes()  # clockwise
-    upright, turned = (video(tmp_path / "a.mp4"), Video(bytes(raw), "turned"))
+    (a, b, c, d), expected = TURNED[how]
+    matrix, one, quarter = raw.index(b"tkhd") + 44, 0x10000, 0x40000000
+    values = np.array([a * one, b * one, 0, c * one, d * one, 0, 0, 0, quarter], ">i4")
+    raw[matrix : matrix + 36] = values.tobytes()
     index = torch.tensor([2, 3])
-    assert torch.equal(turned.frames(index), upright.frames(index).rot90(-1, (2, 3)))
+    upright = video(tmp_path / "a.mp4").frames(index)
+    assert torch.equal(Video(bytes(raw), how).frames(index), expected(upright))
 
 
 def test_of_a_very_long_file_little_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +115,25 @@ class Pipe(io.BytesIO):
         return False
 
     seek = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("file", ["a.mkv", "a.webm", "a.flv", "a.mp4"])
+@pytest.mark.parametrize("offset", [800, 4000])
+def test_a_file_that_does_not_begin_at_0_has_no_more_frames_for_that(tmp_path: Path, file: str, offset: int) -> None:
+    codec = "libvpx-vp9" if file.endswith("webm") else "libx264"
+    write_video(tmp_path / file, codec=codec, b_frames=0, milliseconds=[offset + 40 * number for number in range(60)])
+    read = video(tmp_path / file)
+    assert read.num_frames == pytest.approx(60, abs=1) and read.fps == pytest.approx(25, rel=0.02)
+    last = numbers(read.frames(torch.arange(50, read.num_frames)))
+    assert last[:9] == list(range(50, 59))
+
+
+@pytest.mark.parametrize("codec", ["mpeg1video", "mpeg2video"])
+@pytest.mark.parametrize("count", [60, 250])
+def test_of_a_program_stream_all_frames_are_seen(tmp_path: Path, codec: str, count: int) -> None:
+    read = video(write_video(tmp_path / "a.mpg", count, codec, b_frames=0))
+    assert read.num_frames == count
+    assert numbers(read.frames(torch.arange(count - 5, count))) == list(range(count - 5, count))
 
 
 def test_a_file_that_does_not_say_its_length_is_counted() -> None:
@@ -132,6 +164,24 @@ def test_the_sound_of_a_window_is_that_of_its_time(tmp_path: Path, file: str, co
         assert float(loud.min()) == pytest.approx(max(TONE[0], first / 25), abs=within)
         assert float(loud.max()) == pytest.approx(min(TONE[1], last / 25), abs=within)
         assert 0.75 < float(sound.abs().max()) <= 1
+
+
+@pytest.mark.parametrize("file", ["a.mp4", "a.mkv"])
+def test_a_hole_in_the_sound_track_is_silence(tmp_path: Path, file: str) -> None:
+    write_video(tmp_path / "whole.mp4", 60, sound="aac")
+    with av.open(tmp_path / "whole.mp4") as whole, av.open(tmp_path / file, "w") as cut:
+        copies = {stream.index: cut.add_stream_from_template(stream) for stream in whole.streams}
+        for packet in whole.demux():
+            if packet.dts is not None and (
+                packet.stream.type == "video" or not 0.4 < packet.pts * packet.time_base < 0.9
+            ):
+                packet.stream = copies[packet.stream.index]
+                cut.mux(packet)
+    for first, last in ((0, 50), (20, 40), (24, 30)):  # the tone begins at 1 s: before, in and after the hole
+        loud = (video(tmp_path / file).sound(first, last).abs() > 0.2).nonzero().flatten() / SOUND_RATE + first / 25
+        assert float(loud[0]) == pytest.approx(TONE[0], abs=0.03) and float(loud[-1]) == pytest.approx(
+            TONE[1], abs=0.03
+        )
 
 
 def test_after_the_sound_track_there_is_silence_and_without_one_nothing(tmp_path: Path) -> None:

@@ -17,7 +17,17 @@ from clip_samples import (
     counting_clip,
     without_gradient,
 )
-from sslzoo_plugins.context.opn import OPN, ORDERS, PAIRS, OPNConfig, ShuffledFrames, choose_frames, lively_square, sort
+from sslzoo_plugins.context.opn import (
+    OPN,
+    ORDERS,
+    PAIRS,
+    OPNConfig,
+    ShuffledFrames,
+    choose_frames,
+    lively_square,
+    moves,
+    sort,
+)
 from torch import Tensor
 from view_samples import draw_of
 
@@ -105,20 +115,20 @@ def test_all_four_frames_are_mirrored_or_none_is() -> None:
 def test_four_frames_are_evenly_apart_and_lie_where_much_moves() -> None:
     clip = counting_clip(16)
     clip[:6] = clip[6]
-    moves = motion(clip).expand(300, -1)
-    index = choose_frames(moves, 2 / 3, draw_of(300))
+    index = choose_frames([motion(clip)] * 300, 2 / 3, draw_of(300))
     assert (index.diff(dim=1) == 3).all() and index.min() >= 0 and index.max() == 15
     starts = index[:, 0].bincount(minlength=7).float()
     assert starts[6] > 1.5 * starts[0] > 0  # 9 moving steps against 4
-    assert (choose_frames(moves, 1.0, draw_of(300)) == torch.tensor([0, 5, 10, 15])).all()
+    assert (choose_frames([motion(clip)] * 300, 1.0, draw_of(300)) == torch.tensor([0, 5, 10, 15])).all()
     with pytest.raises(UsageError, match="a clip of 3"):
-        choose_frames(torch.ones(1, 2), 1.0, draw_of(1))
+        choose_frames([torch.ones(2)], 1.0, draw_of(1))
 
 
 @pytest.mark.parametrize("length", [4, 6, 8, 12])
 def test_no_frame_is_shown_twice_of_a_clip_that_ends_before_its_window_does(length: int) -> None:
-    moves = torch.cat([torch.ones(length - 1), torch.zeros(16 - length)]).expand(300, -1)
-    index = choose_frames(moves, 0.5, draw_of(300))
+    clip = counting_clip(length)
+    longer = torch.cat([clip, clip[-1:].expand(16 - length, -1, -1, -1)])  # as the data layer does it
+    index = choose_frames([moves(longer)] * 300, 0.5, draw_of(300))
     assert (index.diff(dim=1) > 0).all() and index.max() == length - 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from datasets import ReadInstruction
@@ -11,6 +12,7 @@ from sslzoo.data.columns import unknown
 
 PRETRAINING = ("unlabeled", "train")
 TESTING = ("test", "validation", "valid", "val", "dev")
+_LIST = re.compile(r"\b(?:train|test)([23]?)\b")
 
 
 def parse_name(name: str) -> tuple[str, str | None]:
@@ -66,6 +68,11 @@ def default_test_split(names: Sequence[str], name: str, train: str = "") -> str:
         if split in names:
             return split
     raise UsageError(f"{name} has no test split, only {', '.join(names)}: name the split to test on")
+
+
+def of_different_lists(train: str, test: str) -> bool:
+    """Whether the numbers of two splits differ: train2 and test, where UCF101 and HMDB51 have test2 beside train2."""
+    return len({number for split in (train, test) for number in _LIST.findall(split)}) > 1
 
 
 def check_split(split: str, names: Sequence[str], name: str) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -25,11 +26,10 @@ from torch import Tensor
 from sslzoo.config import UsageError
 from sslzoo.data.clips import LazyClip
 from sslzoo.data.source import Unreadable
-from sslzoo.views.clips import padded
 from sslzoo.views.spectrograms import SOUND_RATE
 
 if TYPE_CHECKING:
-    from av import AudioStream, VideoFrame, VideoStream
+    from av import AudioFrame, AudioStream, VideoFrame, VideoStream
     from av.container import InputContainer
 
 VIDEO_EXTENSIONS = frozenset(
@@ -46,6 +46,8 @@ _BACK = (0.0, 10.0, math.inf)
 """Seconds before the wanted moment to look for a key frame at: some formats' seeking overshoots."""
 _LEAD = 0.25
 """Seconds of sound that are decoded before those wanted, for a codec to settle."""
+_HOLE = 0.02
+"""Seconds without sound from which on they are a hole in the track; less is how times are rounded."""
 _STILL = 1.0
 """Seconds that the last frame is shown at most: of a file that ends earlier than it says the rest is missing."""
 _SLOWEST, _FASTEST = 0.01, 10_000
@@ -127,7 +129,7 @@ class _File:
             if stream.codec_context is None:
                 raise Unreadable(f"{name}: coded in a way that is not known")
             stream.codec_context.thread_count = 1  # the loader has a worker for each core
-        seconds = _seconds(container, video)
+        seconds = 0.0 if container.format.name in _UNSOUGHT else _seconds(container, video)
         rate = video.average_rate or video.guessed_rate
         if seconds and rate:
             num_frames, fps = round(seconds * rate), float(rate)
@@ -168,22 +170,14 @@ class _File:
 
     def heard(self, start: float, length: int) -> Tensor:
         """``length`` numbers of the sound from second ``start`` on."""
-        assert self.audio is not None
-        stop, begin, parts = start + length / SOUND_RATE, None, []
-        resampler = pyav().AudioResampler("flt", "mono", SOUND_RATE)
-        for time, frame in self.decode(self.audio, start - _LEAD):
-            if time >= stop:
-                break
-            begin = time if begin is None else begin
-            frame.pts = None
-            parts += resampler.resample(frame)
-        if begin is None:
-            return torch.zeros(length)
-        parts += resampler.resample(None)
-        sound = torch.from_numpy(np.concatenate([part.to_ndarray()[0] for part in parts]))
-        late = round((start - begin) * SOUND_RATE)
-        sound = sound[late:] if late >= 0 else torch.cat([torch.zeros(-late), sound])
-        return padded(sound.clamp_(-1, 1), length)
+        stop, sound = start + length / SOUND_RATE, torch.zeros(length)
+        for begin, frames in _unbroken(
+            takewhile(lambda timed: timed[0] < stop, self.decode(self.audio, start - _LEAD))
+        ):
+            part, place = _resampled(frames), round((begin - start) * SOUND_RATE)
+            wanted = sound[max(0, place) : max(0, place + len(part))]
+            wanted.copy_(part[max(0, -place) :][: len(wanted)])
+        return sound.clamp_(-1, 1)
 
     def decode(self, stream: Any, moment: float) -> Iterator[tuple[float, Any]]:
         """Frames in the order they are shown, with their times, from the last key frame before ``moment`` on."""
@@ -238,17 +232,61 @@ def _to_pixels(frames: Sequence[VideoFrame], short_side: int) -> np.ndarray:
     scaler = pyav().video.reformatter.VideoReformatter()  # one for all, as making one costs more than its work
     scaled = [scaler.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1) for frame in frames]
     pixels = np.stack([frame.to_ndarray() for frame in scaled])
-    return np.ascontiguousarray(np.rot90(pixels, round(frames[0].rotation / 90), axes=(1, 2)))
+    return np.ascontiguousarray(_upright(pixels, frames[0]))
+
+
+def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """``pixels`` (T, H, W, 3), turned and mirrored as the matrix of ``frame`` says, if it has one."""
+    matrix: Any = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    right, down = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]  # where these directions go: (x, y)
+    if abs(right[1]) > abs(right[0]):
+        pixels, right, down = pixels.swapaxes(1, 2), down, right
+    return pixels[:, :: 1 if down[1] >= 0 else -1, :: 1 if right[0] >= 0 else -1]
+
+
+def _unbroken(timed: Iterable[tuple[float, AudioFrame]]) -> list[tuple[float, list[AudioFrame]]]:
+    """Frames of sound that follow each other without a hole, with the time at which the first of them begins."""
+    runs: list[tuple[float, list[AudioFrame]]] = []
+    end = -math.inf
+    for time, frame in timed:
+        if time - end > _HOLE:
+            runs.append((time, []))
+        runs[-1][1].append(frame)
+        end = time + frame.samples / frame.sample_rate
+    return runs
+
+
+def _resampled(frames: Sequence[AudioFrame]) -> Tensor:
+    """(N,) mono at ``SOUND_RATE``."""
+    resampler, parts = pyav().AudioResampler("flt", "mono", SOUND_RATE), []
+    for frame in frames:
+        frame.pts = None
+        parts += resampler.resample(frame)
+    parts += resampler.resample(None)
+    return torch.from_numpy(np.concatenate([part.to_ndarray()[0] for part in parts]))
 
 
 def _seconds(container: InputContainer, video: VideoStream) -> float:
-    """As the file says; 0 if it does not."""
+    """How long the video is, as the file says; 0 if it does not."""
     if video.duration and video.time_base:
-        return float(video.duration * video.time_base)
-    if tag := _DURATION.fullmatch(video.metadata.get("DURATION", "")):
-        hours, minutes, seconds = map(float, tag.groups())
-        return 3600 * hours + 60 * minutes + seconds
-    return (container.duration or 0) / 1e6
+        seconds = float(video.duration * video.time_base)
+    elif tag := _DURATION.fullmatch(video.metadata.get("DURATION", "")):
+        seconds = 3600 * float(tag[1]) + 60 * float(tag[2]) + float(tag[3])
+    else:
+        seconds = (container.duration or 0) / 1e6
+    if seconds and (video.start_time or 0) > 0 and container.format.name != "avi":
+        return _until_its_end(container, video, seconds)
+    return seconds
+
+
+def _until_its_end(container: InputContainer, video: VideoStream, seconds: float) -> float:
+    """How long a video is that does not begin at 0: of many such, ``seconds`` are where it ends."""
+    assert video.start_time is not None and video.time_base is not None
+    container.seek(int(seconds / video.time_base), stream=video)
+    ends = [packet.pts + (packet.duration or 0) for packet in container.demux(video) if packet.pts is not None]
+    return float((max(ends) - video.start_time) * video.time_base) if ends else seconds
 
 
 def _counted(container: InputContainer, video: VideoStream) -> tuple[int, float]:

@@ -89,8 +89,13 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def top_accuracy(logits: Tensor, labels: Tensor, k: int) -> float:
-    """The share of samples whose label is among the ``k`` classes with the largest of ``logits`` (N, K)."""
-    return (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1).double().mean().item()
+    """The share of samples whose label is among the ``k`` classes with the largest of ``logits`` (N, K).
+
+    A class that was not there to be learned, whose logits are -inf, is among none.
+    """
+    among = (logits.topk(k, dim=1).indices == labels[:, None]).any(dim=1)
+    known = logits.gather(1, labels[:, None])[:, 0] > -torch.inf
+    return (among & known).double().mean().item()
 
 
 def recall_by_name(predicted: Tensor, test: Labelled) -> dict[str, float]:

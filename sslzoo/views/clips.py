@@ -221,12 +221,14 @@ def motion(clip: Tensor) -> Tensor:
     return small.view(*leading, frames, -1).diff(dim=-2).abs().mean(-1)
 
 
-def distinct_frames(motion: Tensor, least: int) -> Tensor:
-    """(B, 1) int64: frames of clips of this ``motion`` (B, T - 1), without those that only repeat the last, as those of
-    a clip do that was too short for its window; never under ``least``.
+def distinct_frames(clip: Tensor, least: int) -> int:
+    """Frames of ``clip`` (T, C, H, W) without those at its end that only repeat one, as they do where it was too short
+    for its window; never under ``least``.
     """
-    place = torch.arange(2, motion.shape[1] + 2)
-    return ((motion > 0) * place).amax(dim=1, keepdim=True).clamp(min=least)
+    count = len(clip)
+    while count > least and torch.equal(clip[count - 1], clip[count - 2]):
+        count -= 1
+    return count
 
 
 def motion_in_windows(motion: Tensor, span: int) -> Tensor:
