@@ -28,7 +28,7 @@ from sslzoo.method import Batch, MethodInfo, Paper, PretextMethod, Sample, Views
 from sslzoo.nn.permutations import every_permutation
 from sslzoo.nn.siamese import encode_views
 from sslzoo.views import draw_for
-from sslzoo.views.clips import ClipSampling, clip_resized_crop, distinct_frames, motion
+from sslzoo.views.clips import ClipSampling, clip_resized_crop, distinct_frames
 from sslzoo.views.color import denormalize, normalize, to_float
 from sslzoo.views.crop import image_sizes
 from sslzoo.views.keyed import Draw
@@ -82,8 +82,8 @@ class Puzzles(Views):
 
     def pace(self, clips: list[Tensor]) -> Tensor:
         """(B, 1, 1): frames of a clip (T, C, H, W) for one of a puzzle: 1, or less if its last only repeat."""
-        distinct = distinct_frames(torch.stack([motion(clip) for clip in clips]), TIMES)
-        return distinct[..., None].double() / (2 * TIMES * self.frames)
+        distinct = torch.tensor([distinct_frames(clip, TIMES) for clip in clips])
+        return distinct[:, None, None].double() / (2 * TIMES * self.frames)
 
     def place(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Where pieces begin: in time (B, 4), in frames, and in space (B, 4, 2), their tops and lefts in pixels.

@@ -19,6 +19,7 @@ thousand).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
@@ -87,7 +88,7 @@ class ShuffledFrames(Views):
 
     def crop(self, samples: list[Sample]) -> Batch:
         draw, clips = draw_for(samples), [sample["clip"] for sample in samples]
-        index = choose_frames(torch.stack([motion(clip) for clip in clips]), self.config.span, draw)
+        index = choose_frames([moves(clip) for clip in clips], self.config.span, draw)
         taken = [clip[frames] for clip, frames in zip(clips, index, strict=True)]
         boxes = [
             lively_square(frames, self.config.region, Draw(key[None]))
@@ -118,29 +119,27 @@ class ShuffledFrames(Views):
         return batch
 
 
-def choose_frames(moves: Tensor, span: float, draw: Draw) -> Tensor:
-    """(B, 4) int64: frames evenly apart that span a share of clips of this ``motion`` (B, T - 1), where much moves.
+def moves(clip: Tensor) -> Tensor:
+    """(T - 1,): the ``motion`` of ``clip`` up to where it only repeats a frame, of which no order can be told."""
+    return motion(clip[: distinct_frames(clip, FRAMES)])
 
-    Frames that only repeat the last one do not count, as their order cannot be told.
+
+def choose_frames(motions: Sequence[Tensor], span: float, draw: Draw) -> Tensor:
+    """(B, 4) int64: frames evenly apart that span a share of clips of these ``motions`` (T - 1,), where much moves.
 
     Raises:
         UsageError: for clips of less than four frames.
     """
-    length = moves.shape[1] + 1
-    if length < FRAMES:
-        raise UsageError(f"four frames cannot be taken of a clip of {length}")
-    counts = distinct_frames(moves, FRAMES).flatten().tolist()
-    rows = [
-        _evenly_apart(row[: count - 1], span, Draw(key[None]))
-        for row, count, key in zip(moves, counts, draw.key, strict=True)
-    ]
-    return torch.stack(rows)
+    shortest = min(map(len, motions)) + 1
+    if shortest < FRAMES:
+        raise UsageError(f"four frames cannot be taken of a clip of {shortest}")
+    return torch.stack([_evenly_apart(one, span, Draw(key[None])) for one, key in zip(motions, draw.key, strict=True)])
 
 
-def _evenly_apart(moves: Tensor, span: float, draw: Draw) -> Tensor:
-    """(4,) int64: frames of one clip of this ``motion`` (T - 1,)."""
-    step = max(1, round(span * len(moves) / (FRAMES - 1)))
-    first = weighted_choice(motion_in_windows(moves, (FRAMES - 1) * step + 1)[None], draw, "first")
+def _evenly_apart(motion: Tensor, span: float, draw: Draw) -> Tensor:
+    """(4,) int64: of one clip."""
+    step = max(1, round(span * len(motion) / (FRAMES - 1)))
+    first = weighted_choice(motion_in_windows(motion, (FRAMES - 1) * step + 1)[None], draw, "first")
     return first + step * torch.arange(FRAMES)
 
 

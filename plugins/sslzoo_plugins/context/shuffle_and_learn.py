@@ -85,7 +85,7 @@ class FiveFrames(Views):
         """(B, 5) int64: the frames to show of each clip (T, C, H, W), all of one length of at least 5."""
         moves, unlike = torch.stack([motion(clip) for clip in clips]), torch.stack([unlikeness(clip) for clip in clips])
         frame = torch.arange(moves.shape[1] + 1)
-        length = distinct_frames(moves, FRAMES)
+        length = torch.tensor([[distinct_frames(clip, FRAMES)] for clip in clips])
         reach = self._shortened(self.config.tau_max, length).clamp(min=2)
         gap = self._shortened(self.config.tau_min, length).clamp(min=1)
         gap = gap.minimum((length - 3) // 2)  # so that there is room for a, b, c, d and e
