@@ -169,7 +169,7 @@ forward, backward and optimizer, by `--profile`.
     notes: ClassVar = {
         "avts": "All distances, those of pairs that belong together and of others, end at half the margin, where the "
         "loss has a saddle: rates of 2e-3 and 5e-4 come to it and not away from it.",
-        "cubic_puzzles": "Of 48 classes it tells one in eight in training and less in clips it has not seen.",
+        "cubic_puzzles": "Of 48 classes it tells one in thirteen in clips it has not seen.",
         "depth_and_egomotion": "Its loss hardly falls and no depth comes of it. The renderer takes one point of a "
         "surface for each pixel, so that a texture, warped, does not look like the next frame's; most pixels do not "
         "count.",
