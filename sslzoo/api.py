@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,13 @@ def evaluate(
     encoder = load_encoder(sounds or model)
     if kind.info.needs == "method":
         encoder = load_method(evaluation, Path(model), encoder)
-    test = open_dataset(dataset, _test_split(dataset, train_split, test_split), **columns)
+    test_split = test_split or default_test_split(_splits(dataset), parse_name(dataset)[0], train_split)
+    if kind.info.fits and of_different_lists(train_split, test_split) and {"train2", "test2"} <= set(_splits(dataset)):
+        raise UsageError(
+            f"each list of {dataset} is drawn from all of its samples, so {test_split} may have some of {train_split}: "
+            "take train and test, train2 and test2, or train3 and test3"
+        )
+    test = open_dataset(dataset, test_split, **columns)
     train = open_dataset(dataset, train_split, **columns) if kind.info.fits else test
     report = run_evaluation(
         kind(kind.Config(**settings)), encoder, train, test, model=_name_of(model), baseline=baseline
@@ -245,18 +252,9 @@ def _open_stream(name: str, **columns: str) -> Stream:
     return open_stream(name, **columns)
 
 
-def _test_split(name: str, train: str, test: str) -> str:
-    """Where to score: as it is said, or on the split called test, or else validation."""
+def _splits(name: str) -> Sequence[str]:
     base, _ = parse_name(name)
-    if test and not of_different_lists(train, test):
-        return test
-    names = datasets.load(base).info.splits if base in datasets.names() else split_names(base)
-    if test and {"train2", "test2"} <= set(names):
-        raise UsageError(
-            f"each list of {base} is drawn from all of its samples, so {test} may have some of {train}: take train and "
-            "test, train2 and test2, or train3 and test3"
-        )
-    return test or default_test_split(names, base, train)
+    return datasets.load(base).info.splits if base in datasets.names() else split_names(base)
 
 
 def push(

@@ -113,6 +113,10 @@ def test_ucf101_has_its_three_official_splits(tmp_path: Path) -> None:
     for train_split, test_split in (("train", "test3"), ("train2[:1]", "test"), ("train2", "test2+test3")):
         with pytest.raises(UsageError, match="drawn from all of its samples"):
             evaluate("action", "random:test_resnet", f"folder:{root}", train_split=train_split, test_split=test_split)
+    unfitted = evaluate(
+        "retrieval", "random:test_resnet", f"folder:{root}", test_split="train+test3", baseline=False, k=(1,)
+    )
+    assert unfitted.test["name"] == "folder:UCF101[train+test3]"  # where nothing is trained, nothing overlaps
 
 
 def test_hmdb51_has_its_three_official_splits(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def default_test_split(names: Sequence[str], name: str, train: str = "") -> str:
 
 def of_different_lists(train: str, test: str) -> bool:
     """Whether the numbers of two splits differ: train2 and test, where UCF101 and HMDB51 have test2 beside train2."""
-    return len({number for split in (train, test) for number in _LIST.findall(split)}) > 1
+    return len(set(_LIST.findall(f"{train} {test}"))) > 1
 
 
 def check_split(split: str, names: Sequence[str], name: str) -> None:
