@@ -70,8 +70,8 @@ class Puzzles(Views):
         draw, clips = draw_for(samples), [sample["clip"] for sample in samples]
         squares = random_squares(image_sizes(clips), draw.at("crop"), (1.0, 1.0))
         start, corner = self.place(draw)
-        frames = (start[..., None] + torch.arange(self.frames)) * self.pace(clips)
-        pieces = [clip[piece] for clip, index in zip(clips, frames.long(), strict=True) for piece in index]
+        frames = self.within(clips, start[..., None] + torch.arange(self.frames))
+        pieces = [clip[piece] for clip, index in zip(clips, frames, strict=True) for piece in index]
         # A piece's box in the video as it is: only what is seen gets resized.
         scale = squares[:, None, 2:] / self.grid.extent
         side = (scale * self.grid.size).round().clamp(min=1).expand(-1, PIECES, -1)
@@ -80,10 +80,10 @@ class Puzzles(Views):
         cut = clip_resized_crop(pieces, boxes, unmirrored, (self.grid.size, self.grid.size))
         return {"clip": cut.unflatten(0, (-1, PIECES))}
 
-    def pace(self, clips: list[Tensor]) -> Tensor:
-        """(B, 1, 1): frames of a clip (T, C, H, W) for one of a puzzle: 1, or less if its last only repeat."""
+    def within(self, clips: list[Tensor], frames: Tensor) -> Tensor:
+        """``frames`` (B, 4, T) of a puzzle as those of ``clips``, which repeat their last ones where they are short."""
         distinct = torch.tensor([distinct_frames(clip, TIMES) for clip in clips])
-        return distinct[:, None, None].double() / (2 * TIMES * self.frames)
+        return frames * distinct[:, None, None] // (2 * TIMES * self.frames)
 
     def place(self, draw: Draw) -> tuple[Tensor, Tensor]:
         """Where pieces begin: in time (B, 4), in frames, and in space (B, 4, 2), their tops and lefts in pixels.
