@@ -170,9 +170,9 @@ forward, backward and optimizer, by `--profile`.
         "avts": "All distances, those of pairs that belong together and of others, end at half the margin, where the "
         "loss has a saddle: rates of 2e-3 and 5e-4 come to it and not away from it.",
         "cubic_puzzles": "Of 48 classes it tells one in thirteen in clips it has not seen.",
-        "depth_and_egomotion": "Its loss hardly falls and no depth comes of it. With the renderer's own depth and motion "
-        "it would be 0.044, so it is the training that does not get there; and of turns at random it is 0.092, as pixels "
-        "that fit better unmoved count so: what it falls from 0.12 to that is not learned.",
+        "depth_and_egomotion": "Its loss hardly falls and no depth comes of it. It would be 0.044 with the renderer's "
+        "depth and motion, so the training does not find these; with turns at random it is 0.092, as pixels that fit "
+        "better where nothing moves count as they are: no fall to that is learned.",
         "learning_by_moving": "It tells hardly more than the most frequent class of each axis, the middle one.",
         "opn": "Its recipe has thirteen times as many steps. After these (seeds 0 and 1) it tells 18 and 20 % of "
         "held-out orders, and action 18.2 and 21.4 % with the encoder frozen, 24.6 and 27.5 % tuned.",
