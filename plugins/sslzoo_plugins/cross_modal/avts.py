@@ -18,6 +18,7 @@ a cosine, where the paper lowers it whenever the loss stays.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -72,7 +73,7 @@ class SoundAndElsewhere(Views):
         self.config, self.spec, self.hears = config, spec, sound_spec(config.seconds)
         rate = spec.frames / config.seconds
         side = round(spec.size[1] / config.min_scale)
-        self.frames = 2 * spec.frames + round(config.gap * rate)
+        self.frames = 2 * spec.frames + math.ceil(config.gap * rate)
         self.sampling = ClipSampling(self.frames, rate=rate, short_side=side, fields=("sound",))
 
     def crop(self, samples: list[Sample]) -> Batch:
@@ -168,6 +169,10 @@ class AVTS(PretextMethod):
         self.sound_encoder = create_sound_encoder(config.sound_encoder, config.seconds)
         self.embed_clip = nn.Linear(self.feature_dim, config.embedding_dim)
         self.embed_sound = nn.Linear(feature_dim(self.sound_encoder), config.embedding_dim)
+        for head in (self.embed_clip, self.embed_sound):
+            # Distances begin within the margin. From far beyond it all of them fall to half of it, the saddle.
+            nn.init.zeros_(head.bias)
+            head.weight.data.mul_(0.1)
         self.register_buffer("hard", torch.zeros(()))
 
     def on_epoch_start(self, run: Run) -> None:

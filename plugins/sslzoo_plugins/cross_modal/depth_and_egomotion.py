@@ -57,7 +57,7 @@ BEFORE, NOW, AFTER = range(FRAMES)
 ZOOM = 1.15
 """Most that a frame is enlarged in height and in width before it is cut (Zhou's code)."""
 MOTION_SCALE = 0.01
-"""Of what the pose network gives, so that training begins with cameras that hardly move."""
+"""Of what the pose network gives, as in the authors' code of both: its 1 is a hundredth of a radian."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ Deviations. What comes out is to be a plain encoder of pictures. So it sees each
 FlowNetC's layers are shared by the frames to the third only; and a decoder compares its maps at every resolution and
 warps between them (PWC-Net), where FlowNetC compares once. Both frames are cut alike, and the second is not warped
 against the first, so that flow which the data know stays true: the held-out score ``epe`` is the distance from it, in
-pixels, beside that of no motion at all. The loss is a thousandth of the authors', whose gradients are hundreds of times
+pixels, beside that of no motion at all. Noise is drawn for each pixel, where the authors' code has one number for a
+pair, which only makes it brighter. The loss is a thousandth of the authors', whose gradients are hundreds of times
 those of other methods: Adam does not see it, and other optimizers' usual rates suit. Between the stages the rate falls
 to a tenth, but not by half after every 100 thousand steps as well.
 """
