@@ -60,6 +60,7 @@ def test_the_sound_is_that_of_the_clip_and_the_other_is_half_a_second_away_or_mo
 def test_frames_are_taken_at_the_rate_that_makes_a_clip_as_long_as_its_sound() -> None:
     views = SoundAndElsewhere(AVTSConfig(), spec_for("test_r3d"))
     assert views.sampling.rate == FRAMES and views.frames == 2 * FRAMES + FRAMES // 2
+    assert SoundAndElsewhere(AVTSConfig(gap=0.3), spec_for("test_r3d")).frames == 2 * FRAMES + 2  # of 1.2: none is less
     clip = {"clip": counting_clip(40, 32), "sound": counting_sound(40), "fps": FPS, "index": 0, "key": 3}
     cut = views.crop(windows(views, [clip]))["clip"][0, :, 0, 0, 0]
     assert (cut.diff() == 10).all()  # every second of 8 frames per second
@@ -78,6 +79,12 @@ def test_the_loss_of_pairs_is_what_it_is_by_hand() -> None:
     equal = seen.clone().requires_grad_()
     distance(equal, seen).sum().backward()
     assert equal.grad is not None and equal.grad.isfinite().all()
+
+
+def test_distances_begin_within_the_margin() -> None:
+    made, batch = method().train(), batch_of(AVTS, CONFIG, "test_r3d", count=5)
+    found = made(batch)
+    assert 0 < found["distance_together"] < CONFIG.margin and 0 < found["distance_apart"] < CONFIG.margin
 
 
 def test_hard_negatives_come_in_the_second_part_of_training_to_a_quarter_of_the_clips() -> None:
