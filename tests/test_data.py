@@ -253,7 +253,7 @@ def test_columns_that_cannot_be_told_apart_must_be_chosen() -> None:
     two = two.add_column("right", two.with_format("arrow")["left"]).cast_column("right", datasets.Image())
     with pytest.raises(UsageError, match=r"several image columns \(left, right\): choose a column with --image-column"):
         Rows(two, "D")
-    with pytest.raises(UsageError, match="D has no images among label: choose"):
+    with pytest.raises(UsageError, match="D has no images, videos or sounds among label: choose"):
         Rows(table([1], label=[0]).remove_columns("image"), "D")
 
 

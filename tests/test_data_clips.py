@@ -159,10 +159,10 @@ def test_a_table_with_a_column_of_videos_is_a_source_and_a_stream(table: Path) -
     assert (which(source), source.labels().tolist(), source.class_names) == ([0, 1, 2], [0, 0, 1], ("run", "wave"))
     assert source.fingerprint == open_source(f"folder:{table.parent / 'files'}").fingerprint
     stream = open_stream(str(table))
-    assert stream.is_video
+    assert stream.kind == "video"
     cells = stream.cells(0, 0, 0, 1)
     references = [(next(cells), index, 7 * index) for index in range(3)]
-    read = StreamedSamples(stream.name, 3, ClipSampling(4), stream.is_video).__getitems__(references)
+    read = StreamedSamples(stream.name, 3, ClipSampling(4), stream.kind).__getitems__(references)
     assert {numbers(sample["clip"])[0] // FRAMES for sample in read} == {0, 1, 2}
 
 
@@ -170,9 +170,9 @@ def test_an_image_column_is_taken_before_one_of_videos() -> None:
     features = datasets.Features(
         {"video": datasets.Video(), "image": datasets.Image(), "label": datasets.Value("int64")}
     )
-    assert Columns.of(features, "D") == Columns("image", "label", False)
-    assert Columns.of(features, "D", "video") == Columns("video", "label", True)
-    assert Columns.of({"mp4": datasets.Value("binary")}, "D") == Columns("mp4", None, True)
+    assert Columns.of(features, "D") == Columns("image", "label", "image")
+    assert Columns.of(features, "D", "video") == Columns("video", "label", "video")
+    assert Columns.of({"mp4": datasets.Value("binary")}, "D") == Columns("mp4", None, "video")
 
 
 # Training

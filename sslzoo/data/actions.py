@@ -75,7 +75,7 @@ class ActionFolder:
             label_column,
             labels=[number[file.split("/")[0]] for file in files],
             class_names=self.class_names,
-            videos=True,
+            kind="video",
         )
 
 

@@ -129,7 +129,7 @@ class MaskColumn(Annotations):
     def __init__(self, table: datasets.Dataset) -> None:
         """``table`` has one column, of pictures."""
         (self._column,) = table.column_names
-        self._table = undecoded(table.with_format(None))
+        self._table = undecoded(table.with_format(None), "image")
 
     def of(self, index: int, name: str, size: tuple[int, int]) -> Annotation:
         place = f"the mask of {name}"

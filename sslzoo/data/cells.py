@@ -1,23 +1,27 @@
-"""The values of a column of images or videos: how they are read."""
+"""The values of a column of images, videos or sounds: how they are read."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, Literal
 
 import fsspec
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from sslzoo.data.clips import LazyClip
 from sslzoo.data.frames import Frames, frame_files
 from sslzoo.data.images import decode_image, image_size
+from sslzoo.data.sounds import decode_sound
 from sslzoo.data.source import Unreadable
 from sslzoo.data.video import Video
 from sslzoo.views import Sample
 
+Kind = Literal["image", "video", "audio"]
+"""What all cells of a column are."""
 _END = 2**16
-"""Bytes of a video's beginning, and of its end, that tell it apart."""
+"""Bytes of the beginning of a video or sound, and of its end, that tell it apart."""
 
 
 def stored_path(value: Any) -> str | None:
@@ -45,7 +49,7 @@ def bytes_of(value: dict[str, Any] | None, root: Path | None = None) -> bytes:
 
 
 def ends_of(value: dict[str, Any] | None, root: Path | None = None) -> bytes:
-    """The beginning and the end of an encoded video, or of the frames in a folder one after the other.
+    """The beginning and the end of an encoded video or sound, or of the frames in a folder one after the other.
 
     Raises:
         OSError: if its file cannot be read, or it has none.
@@ -70,13 +74,16 @@ def size_on_disk(path: Path) -> int:
     return sum(file.stat().st_size for file in frame_files(path)) if path.is_dir() else path.stat().st_size
 
 
-def sample_of(value: Any, name: str, is_video: bool, root: Path | None = None) -> Sample:
-    """``image``, or the undecoded ``clip``, of a cell.
+def sample_of(value: Any, name: str, kind: Kind, root: Path | None = None) -> Sample:
+    """The ``image``, the undecoded ``clip``, or the ``sound`` of a cell.
 
     Raises:
         Unreadable: ``name`` and the reason.
+        UsageError: if what decodes videos and sounds is not installed.
     """
-    return {"clip": video_of(value, name, root)} if is_video else {"image": image_of(value, name, root)}
+    if kind == "video":
+        return {"clip": video_of(value, name, root)}
+    return {"sound": sound_of(value, name, root)} if kind == "audio" else {"image": image_of(value, name, root)}
 
 
 def image_of(value: Any, name: str, root: Path | None = None) -> Image.Image | np.ndarray:
@@ -97,10 +104,18 @@ def video_of(value: dict[str, Any] | None, name: str, root: Path | None = None) 
         Unreadable: ``name`` and the reason, if a remote one cannot be had.
         UsageError: if what decodes videos is not installed.
     """
-    if value is not None and value["bytes"] is None and value["path"] and "://" not in value["path"]:
-        path = (root or Path()) / value["path"]
-        return Frames(path, name) if path.is_dir() else Video(path, name)
-    return Video(_raw(value, name, root), name)
+    raw = _raw_or_path(value, name, root)
+    return Frames(raw, name) if isinstance(raw, Path) and raw.is_dir() else Video(raw, name)
+
+
+def sound_of(value: dict[str, Any] | None, name: str, root: Path | None = None) -> Tensor:
+    """All of the sound of a cell, (N,) float32 mono at ``SOUND_RATE``.
+
+    Raises:
+        Unreadable: ``name`` and the reason.
+        UsageError: if what decodes sounds is not installed.
+    """
+    return decode_sound(_raw_or_path(value, name, root), name)
 
 
 def size_of(value: Any, name: str, root: Path | None = None) -> tuple[int, int]:
@@ -113,6 +128,13 @@ def size_of(value: Any, name: str, root: Path | None = None) -> tuple[int, int]:
         height, width = np.shape(value)[:2]
         return width, height
     return image_size(_raw(value, name, root), name)
+
+
+def _raw_or_path(value: dict[str, Any] | None, name: str, root: Path | None) -> bytes | Path:
+    """A local file stays one, of which a decoder reads what it needs."""
+    if value is not None and value["bytes"] is None and value["path"] and "://" not in value["path"]:
+        return (root or Path()) / value["path"]
+    return _raw(value, name, root)
 
 
 def _raw(value: dict[str, Any] | None, name: str, root: Path | None) -> bytes:

@@ -1,4 +1,4 @@
-"""The columns of a table of images or videos: which they are."""
+"""The columns of a table of images, videos or sounds: which they are."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from typing import Any
 import datasets
 
 from sslzoo.config import UsageError
+from sslzoo.data.cells import Kind
 
 IMAGE_NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "pixel_values")
 VIDEO_NAMES = ("video", "videos", "clip", "clips", "mp4", "avi", "mov", "mkv", "webm")
+AUDIO_NAMES = ("audio", "sound", "audios", "sounds", "wav", "flac", "mp3", "ogg")
 LABEL_NAMES = ("label", "labels", "fine_label", "class", "cls", "category", "target")
+_KINDS: dict[Kind, tuple[tuple[str, ...], type]] = {
+    "image": (IMAGE_NAMES, datasets.Image),
+    "video": (VIDEO_NAMES, datasets.Video),
+    "audio": (AUDIO_NAMES, datasets.Audio),
+}
+"""What their columns are called, and their type; a table's first kind is read."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +30,17 @@ class Columns:
 
     image: str
     label: str | None
-    is_video: bool = False
-    """Whether the first holds videos."""
+    kind: Kind = "image"
+    """What the first holds."""
 
     @classmethod
     def of(cls, features: Mapping[str, Any], name: str, image_column: str = "", label_column: str = "") -> Columns:
         """Recognised in a data set's ``features`` by name, else as the only one of its type; or as they are given.
 
-        A column of videos is taken where there is none of images.
+        A column of videos is taken where there is none of images, and one of sounds where there is none of either.
 
         Raises:
-            UsageError: for a column that does not exist or holds neither, and if no column is recognised.
+            UsageError: for a column that does not exist or holds none of these, and if no column is recognised.
         """
         for given in filter(None, (image_column, label_column)):
             if given not in features:
@@ -42,20 +50,22 @@ class Columns:
 
     @classmethod
     def _with(cls, features: Mapping[str, Any], name: str, given: str, label: str | None) -> Columns:
-        videos = {column: feature for column, feature in features.items() if _holds_videos(column, feature)}
-        others = {column: feature for column, feature in features.items() if column not in videos}
-        images = {column: feature for column, feature in others.items() if _holds_images(feature)}
+        kinds = {column: _kind(column, feature) for column, feature in features.items()}
         if given:
-            if given not in images | videos:
-                raise UsageError(f"column {given!r} of {name} holds {features[given]}, not images or videos")
-            return cls(given, label, given in videos)
-        if found := _recognise(images, IMAGE_NAMES, datasets.Image):
-            return cls(found, label)
-        if not images and (found := _recognise(videos, VIDEO_NAMES, datasets.Video)):
-            return cls(found, label, is_video=True)
-        several = ", ".join(images | videos)
-        what = f"several image columns ({several})" if several else f"no images among {', '.join(features)}"
-        raise UsageError(f"{name} has {what}: choose a column with --image-column")
+            if not (kind := kinds[given]):
+                raise UsageError(f"column {given!r} of {name} holds {features[given]}, not images, videos or sounds")
+            return cls(given, label, kind)
+        for kind, (names, feature_of_kind) in _KINDS.items():
+            of_kind = {column: features[column] for column in features if kinds[column] == kind}
+            if found := _recognise(of_kind, names, feature_of_kind):
+                return cls(found, label, kind)
+            if of_kind:
+                raise UsageError(
+                    f"{name} has several {kind} columns ({', '.join(of_kind)}): choose a column with --image-column"
+                )
+        raise UsageError(
+            f"{name} has no images, videos or sounds among {', '.join(features)}: choose a column with --image-column"
+        )
 
 
 def _recognise(features: Mapping[str, Any], names: Iterable[str], kind: type) -> str | None:
@@ -67,25 +77,23 @@ def _recognise(features: Mapping[str, Any], names: Iterable[str], kind: type) ->
     return of_kind[0] if len(of_kind) == 1 else None
 
 
-def _holds_images(feature: Any) -> bool:
-    """Encoded images (an Image, plain bytes, or bytes beside a path), or arrays (H, W, C) uint8."""
+def _kind(column: str, feature: Any) -> Kind | None:
+    """Encoded files of their own type, or as bytes: images, unless the column is called otherwise.
+
+    Arrays (H, W, C) uint8 are images, too.
+    """
     if isinstance(feature, dict):
         feature = feature.get("bytes")
-    if isinstance(feature, datasets.Array3D):
-        return bool(feature.dtype == "uint8")
-    if isinstance(feature, datasets.Value):
-        return feature.dtype in {"binary", "large_binary"}
-    return isinstance(feature, datasets.Image)
+    for kind, (names, of_kind) in _KINDS.items():
+        named = column.lower() in names and kind != "image"
+        if isinstance(feature, of_kind) or (named and _is_bytes(feature)):
+            return kind
+    is_array = isinstance(feature, datasets.Array3D) and feature.dtype == "uint8"
+    return "image" if is_array or _is_bytes(feature) else None
 
 
-def _holds_videos(column: str, feature: Any) -> bool:
-    """Encoded videos: of their own type, or bytes in a column that is called so."""
-    if isinstance(feature, dict):
-        feature = feature.get("bytes")
-    named = column.lower() in VIDEO_NAMES
-    return isinstance(feature, datasets.Video) or (
-        named and isinstance(feature, datasets.Value) and feature.dtype in {"binary", "large_binary"}
-    )
+def _is_bytes(feature: Any) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in {"binary", "large_binary"}
 
 
 def unknown(kind: str, given: str, known: Iterable[str], name: str) -> str:

@@ -1,4 +1,4 @@
-"""Folders of images or videos: flat, nested, one folder per class, and any of these in one folder per split.
+"""Folders of images, videos or sounds: flat, nested, one folder per class, and any of these in one folder per split.
 
 A clip may also be a folder of its frames, which looks like a class of images: such are read as ``frames:PATH``.
 """
@@ -6,25 +6,28 @@ A clip may also be a folder of its frames, which looks like a class of images: s
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Literal
 
 from sslzoo.config import UsageError, UserError
+from sslzoo.data.cells import Kind
 from sslzoo.data.images import picture_extensions
 from sslzoo.data.rows import Rows, rows_of_files
+from sslzoo.data.sounds import SOUND_EXTENSIONS
 from sslzoo.data.splits import PRETRAINING, TESTING, check_split, slices
 from sslzoo.data.video import VIDEO_EXTENSIONS
 
 _WHOLE = "train"
-Kind = Literal["images", "videos", "frames"]
+_PREFERRED: tuple[Kind, ...] = ("image", "video", "audio")
+"""Of as many files of each kind."""
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The files of images or videos, or the folders of frames, below ``root``; paths in ``splits`` start from there.
+    """The images, videos or sounds, or the folders of frames, below ``root``; paths in ``splits`` start from there.
 
     The top directories are splits if two or more of them have a split's name (train, test, val, unlabeled, …), or the
     only one has; files beside them belong to none. Otherwise everything is the split ``train``.
@@ -34,11 +37,13 @@ class Folder:
     splits: dict[str, list[str]]
     is_split: bool
     """Whether the top directories are splits."""
-    kind: Kind = "images"
+    kind: Kind = "image"
+    of_frames: bool = False
+    """Whether each video is a folder of its frames."""
 
     @classmethod
     def scan(cls, path: Path, frames: bool = False) -> Folder:
-        """Every picture below ``path`` in sorted order, or video if there are more of those.
+        """Every picture, video or sound below ``path``, of whichever there are most, in sorted order.
 
         Hidden files, and those of other kinds, are left out. With ``frames`` every folder that directly holds pictures
         is one clip.
@@ -51,8 +56,8 @@ class Folder:
             raise UsageError(f"{path} is a file, not a folder" if root.exists() else f"there is no folder {path}")
         try:
             prefix = os.path.join(root, "")
-            endings = picture_extensions() | (frozenset() if frames else VIDEO_EXTENSIONS)
-            files = [file.removeprefix(prefix) for file in _files(str(root), endings)]
+            kinds = {ending: kind for ending, kind in _kinds().items() if not frames or kind == "image"}
+            files = [file.removeprefix(prefix) for file in _files(str(root), kinds)]
             "".join(files).encode()
         except OSError as error:
             raise UserError(f"folder {path} cannot be read: {error.filename}: {error.strerror}") from error
@@ -60,27 +65,26 @@ class Folder:
             raise UserError(f"folder {path} has file names that are not UTF-8: rename them") from error
         if not files:
             raise UsageError(
-                f"folder {path} holds no images or videos: no file has an ending such as .jpg, .png or .mp4"
+                f"folder {path} holds no images, videos or sounds: "
+                "no file has an ending such as .jpg, .png, .mp4 or .wav"
             )
-        kind: Kind = "images"
-        videos = [file for file in files if _is_video(file)]
+        count: Counter[Kind] = Counter(kinds[_ending(file)] for file in files)
+        kind: Kind = max(count, key=lambda one: (count[one], -_PREFERRED.index(one)))
+        if len(count) > 1:
+            files = [file for file in files if kinds[_ending(file)] == kind]
         if frames:
-            kind, files = "frames", sorted({os.path.dirname(file) for file in files} - {""})
+            kind, files = "video", sorted({os.path.dirname(file) for file in files} - {""})
             if not files:
                 raise UsageError(f"folder {path} holds pictures, not folders of frames: write folder:{path}")
-        elif 2 * len(videos) > len(files):
-            kind, files = "videos", videos
-        elif videos:
-            files = [file for file in files if not _is_video(file)]
         tops = _tops(files)
         named = [top for top in tops if top in PRETRAINING + TESTING]
         is_split = len(named) >= 2 or (len(named) == 1 and len(tops) == 1)
-        return cls(root, _by_top(files) if is_split else {_WHOLE: files}, is_split, kind)
+        return cls(root, _by_top(files) if is_split else {_WHOLE: files}, is_split, kind, frames)
 
     @property
     def name(self) -> str:
         """Without the path, which is this machine's."""
-        return f"{'frames' if self.kind == 'frames' else 'folder'}:{self.root.name}"
+        return f"{'frames' if self.of_frames else 'folder'}:{self.root.name}"
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -113,23 +117,34 @@ class Folder:
             label_column,
             labels=labels,
             class_names=self.class_names,
-            videos=self.kind != "images",
+            kind=self.kind,
         )
 
 
-def _files(directory: str, endings: frozenset[str]) -> Iterator[str]:
+def _files(directory: str, endings: Container[str]) -> Iterator[str]:
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             if not (entry.is_symlink() and _lies_in(directory, entry.path)):  # or it would never end
                 yield from _files(entry.path, endings)
-        elif os.path.splitext(entry.name)[1].lower() in endings:
+        elif _ending(entry.name) in endings:
             yield entry.path
 
 
-def _is_video(file: str) -> bool:
-    return os.path.splitext(file)[1].lower() in VIDEO_EXTENSIONS
+def _ending(file: str) -> str:
+    return os.path.splitext(file)[1].lower()
+
+
+@cache
+def _kinds() -> dict[str, Kind]:
+    """By file name ending."""
+    endings: dict[Kind, frozenset[str]] = {
+        "image": picture_extensions(),
+        "video": VIDEO_EXTENSIONS,
+        "audio": SOUND_EXTENSIONS,
+    }
+    return {ending: kind for kind in reversed(_PREFERRED) for ending in endings[kind]}
 
 
 def _lies_in(directory: str, other: str) -> bool:

@@ -53,7 +53,7 @@ def train_loader(
     if ``timed`` it has ``seconds``, what its making took by part.
     """
     samples = (
-        StreamedSamples(source.name, channels, views.sampling, source.is_video)
+        StreamedSamples(source.name, channels, views.sampling, source.kind)
         if isinstance(source, Stream)
         else Samples(source, channels, views.sampling)
     )

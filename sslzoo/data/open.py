@@ -55,7 +55,7 @@ def split_names(name: str) -> list[str]:
 
 
 def _folder(base: str) -> VOCFolder | COCOFolder | ActionFolder | Folder:
-    """As it is laid out: as that of a known data set, or else as folders of images or videos."""
+    """As it is laid out: as that of a known data set, or else as folders of images, videos or sounds."""
     if base.startswith(_FRAMES):
         return Folder.scan(Path(base.removeprefix(_FRAMES)), frames=True)
     path = Path(base.removeprefix(_FOLDER))

@@ -16,20 +16,26 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from sslzoo.config import UsageError
-from sslzoo.data.cells import bytes_of, ends_of, sample_of, size_of, size_on_disk, stored_path
+from sslzoo.data.cells import Kind, bytes_of, ends_of, sample_of, size_of, size_on_disk, stored_path
 from sslzoo.data.columns import Columns
 from sslzoo.data.labels import class_names_of, raw_labels, read_labels
 from sslzoo.data.source import Source
 from sslzoo.views import Sample
 
 _DIGESTED = 256
+_ENCODED: dict[Kind, Any] = {
+    "image": datasets.Image(decode=False),
+    "video": datasets.Video(decode=False),
+    "audio": datasets.Audio(decode=False),
+}
 Table = TypeVar("Table", datasets.Dataset, datasets.IterableDataset)
 
 
 class Rows(Source):
     """The rows of a ``datasets.Dataset``. Only its image column is read, and its labels when they are asked for.
 
-    The column may also be one of videos, which are the samples' ``clip`` then, decoded when frames are asked for.
+    The column may also be one of videos, which are the samples' ``clip`` then, decoded when frames are asked for; or of
+    sounds.
     """
 
     def __init__(
@@ -53,8 +59,8 @@ class Rows(Source):
         self.license = license
         self._root = root
         self._column = columns.image
-        self._is_video = columns.is_video
-        self._images = undecoded(dataset.with_format(None).select_columns([columns.image]), columns.is_video)
+        self._kind = columns.kind
+        self._images = undecoded(dataset.with_format(None).select_columns([columns.image]), columns.kind)
         self._labels = dataset.with_format(None).select_columns([columns.label]) if columns.label else None
         self.class_names = class_names_of(self._labels) if self._labels else ()
 
@@ -63,7 +69,7 @@ class Rows(Source):
 
     def read(self, index: int) -> Sample:
         value = self._images[index][self._column]
-        return sample_of(value, self._name_of(value, index), self._is_video, self._root)
+        return sample_of(value, self._name_of(value, index), self._kind, self._root)
 
     def name_and_size(self, index: int) -> tuple[str, tuple[int, int]]:
         """What messages call the image at ``index``, and its width and height, which are in the head of its file.
@@ -84,8 +90,8 @@ class Rows(Source):
     def fingerprint(self) -> str:
         """SHA-256 of the number of rows, the class names, all labels, the size of every image, and 256 whole images.
 
-        Of videos both ends stand for the whole. Wherever the files lie and however they are packed, the same images and
-        labels in the same order give the same.
+        Of videos and sounds both ends stand for the whole. Wherever the files lie and however they are packed, the same
+        images and labels in the same order give the same.
         """
         digest = hashlib.sha256(json.dumps([len(self), *self.class_names]).encode())
         digest.update(raw_labels(self._labels) if self._labels else b"")
@@ -106,7 +112,7 @@ class Rows(Source):
         if not isinstance(value, dict | None):
             return np.asarray(value, dtype=np.uint8).tobytes()
         try:
-            return ends_of(value, self._root) if self._is_video else bytes_of(value, self._root)
+            return bytes_of(value, self._root) if self._kind == "image" else ends_of(value, self._root)
         except OSError:
             return b""
 
@@ -138,12 +144,11 @@ def rows_of_files(
     *,
     labels: Sequence[int] | None = None,
     class_names: Sequence[str] = (),
-    videos: bool = False,
+    kind: Kind = "image",
 ) -> Rows:
-    """The images or ``videos`` whose paths in ``root`` are ``files``; without labels, unless they are given."""
-    columns = {"video" if videos else "image": pa.array(files, pa.string())}
-    kind = datasets.Video(decode=False) if videos else datasets.Image(decode=False)
-    features = datasets.Features({"video" if videos else "image": kind})
+    """The images, videos or sounds whose paths in ``root`` are ``files``; without labels, unless they are given."""
+    columns: dict[str, pa.Array] = {kind: pa.array(files, pa.string())}
+    features = datasets.Features({kind: _ENCODED[kind]})
     if labels is not None:
         columns["label"] = pa.array(labels, pa.int64())
         features["label"] = datasets.ClassLabel(names=list(class_names))
@@ -151,9 +156,9 @@ def rows_of_files(
     return Rows(table, name, image_column, label_column, root=root)
 
 
-def undecoded(images: Table, is_video: bool = False) -> Table:
-    """A table of one column that gives encoded images or videos, for decoding is ours; arrays stay as they are."""
+def undecoded(images: Table, kind: Kind) -> Table:
+    """A table of one column that gives encoded files, for decoding is ours; arrays stay as they are."""
     ((column, feature),) = images.features.items()
     if isinstance(feature, datasets.Array3D):
         return images
-    return images.cast_column(column, datasets.Video(decode=False) if is_video else datasets.Image(decode=False))
+    return images.cast_column(column, _ENCODED[kind])

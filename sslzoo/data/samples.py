@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch.utils.data import Dataset
 
 from sslzoo.config import UsageError, UserError
-from sslzoo.data.cells import sample_of, stored_path
+from sslzoo.data.cells import Kind, sample_of, stored_path
 from sslzoo.data.clips import clip_with_channels, evenly_sampled, sampled
 from sslzoo.data.images import with_channels
 from sslzoo.data.order import Reference
@@ -60,9 +60,9 @@ class Samples(Dataset):
 class StreamedSamples(Dataset):
     """A stream's samples, decoded from the cells that their references carry."""
 
-    def __init__(self, name: str, channels: int, sampling: ClipSampling | None = None, is_video: bool = False) -> None:
-        """``name`` is the stream's, ``is_video`` whether its cells are videos."""
-        self.name, self.is_video = name, is_video
+    def __init__(self, name: str, channels: int, sampling: ClipSampling | None = None, kind: Kind = "image") -> None:
+        """``name`` is the stream's, ``kind`` what its cells are."""
+        self.name, self.kind = name, kind
         self.channels = channels
         self.sampling = sampling
 
@@ -83,7 +83,7 @@ class StreamedSamples(Dataset):
         return [{**samples[good], "key": key} for good, (_, _, key) in zip(nearest, references, strict=True)] + broken
 
     def _decode(self, cell: object, index: int, key: int) -> Sample:
-        sample = sample_of(cell, stored_path(cell) or f"streamed sample {index}", self.is_video)
+        sample = sample_of(cell, stored_path(cell) or f"streamed sample {index}", self.kind)
         return {**_for_views(_decoded(sample, key, self.channels, self.sampling)), "index": index, "key": key}
 
 

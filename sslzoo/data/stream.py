@@ -51,8 +51,8 @@ class Stream:
         self.license = license
         self.length = length
         self._column = columns.image
-        self.is_video = columns.is_video
-        self._images = undecoded(dataset.select_columns([columns.image]), columns.is_video)
+        self.kind = columns.kind
+        self._images = undecoded(dataset.select_columns([columns.image]), columns.kind)
         self._identity = list(identity)
 
     @property

@@ -107,7 +107,7 @@ def builder_of(base: str) -> datasets.DatasetBuilder:
             raise UsageError(f"{base} is no parquet or arrow file, nor a folder of them")
         else:
             return _hub_builder(*base.partition(":")[::2])
-    if builder.name in ("imagefolder", "videofolder"):
+    if builder.name in ("imagefolder", "videofolder", "audiofolder"):
         raise UsageError(f"{base} holds {builder.name.removesuffix('folder')} files: write folder:{base}")
     return builder
 

@@ -10,26 +10,25 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sslzoo.config import UsageError
 from sslzoo.data.clips import LazyClip
+from sslzoo.data.ffmpeg import pyav, readable
+from sslzoo.data.sounds import placed
 from sslzoo.data.source import Unreadable
 from sslzoo.views.spectrograms import SOUND_RATE
 
 if TYPE_CHECKING:
-    from av import AudioFrame, AudioStream, VideoFrame, VideoStream
+    from av import AudioStream, VideoFrame, VideoStream
     from av.container import InputContainer
 
 VIDEO_EXTENSIONS = frozenset(
@@ -46,8 +45,6 @@ _BACK = (0.0, 10.0, math.inf)
 """Seconds before the wanted moment to look for a key frame at: some formats' seeking overshoots."""
 _LEAD = 0.25
 """Seconds of sound that are decoded before those wanted, for a codec to settle."""
-_HOLE = 0.02
-"""Seconds without sound from which on they are a hole in the track; less is how times are rounded."""
 _STILL = 1.0
 """Seconds that the last frame is shown at most: of a file that ends earlier than it says the rest is missing."""
 _SLOWEST, _FASTEST = 0.01, 10_000
@@ -82,7 +79,7 @@ class Video(LazyClip):
     def frames(self, index: Tensor, short_side: int = 0) -> Tensor:
         """As the base says, and turned as the file says."""
         file, (wanted, place) = self._file, index.unique(return_inverse=True)
-        with _readable(self.name):
+        with readable(self.name):
             decoded = file.shown_at([file.start + (number + 0.5) / file.fps for number in wanted.tolist()])
             pixels = _to_pixels(decoded, short_side)
         return torch.from_numpy(pixels)[place].permute(0, 3, 1, 2)
@@ -92,12 +89,12 @@ class Video(LazyClip):
         file = self._file
         if file.audio is None:
             return None
-        with _readable(self.name):
+        with readable(self.name):
             return file.heard(file.start + first / file.fps, round((last - first) / file.fps * SOUND_RATE))
 
     @cached_property
     def _file(self) -> _File:
-        with _readable(self.name):
+        with readable(self.name):
             return _File.open(self.raw, self.name)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -170,14 +167,8 @@ class _File:
 
     def heard(self, start: float, length: int) -> Tensor:
         """``length`` numbers of the sound from second ``start`` on."""
-        stop, sound = start + length / SOUND_RATE, torch.zeros(length)
-        for begin, frames in _unbroken(
-            takewhile(lambda timed: timed[0] < stop, self.decode(self.audio, start - _LEAD))
-        ):
-            part, place = _resampled(frames), round((begin - start) * SOUND_RATE)
-            wanted = sound[max(0, place) : max(0, place + len(part))]
-            wanted.copy_(part[max(0, -place) :][: len(wanted)])
-        return sound.clamp_(-1, 1)
+        stop = start + length / SOUND_RATE
+        return placed(takewhile(lambda timed: timed[0] < stop, self.decode(self.audio, start - _LEAD)), start, length)
 
     def decode(self, stream: Any, moment: float) -> Iterator[tuple[float, Any]]:
         """Frames in the order they are shown, with their times, from the last key frame before ``moment`` on."""
@@ -202,28 +193,6 @@ class _File:
             yield float(last * stream.time_base), frame
 
 
-def pyav() -> ModuleType:
-    """
-    Raises:
-        UsageError: if it is not installed.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise UsageError("videos are read by PyAV, which is not installed: pip install 'sslzoo[video]'") from error
-    return av
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    """What FFmpeg says of a broken file, as ``Unreadable``."""
-    try:
-        yield
-    except pyav().FFmpegError as error:
-        reason = "ends too early" if isinstance(error, EOFError) else error.strerror or type(error).__name__
-        raise Unreadable(f"{name}: {reason.lower()}") from error
-
-
 def _to_pixels(frames: Sequence[VideoFrame], short_side: int) -> np.ndarray:
     """(T, H, W, 3) uint8."""
     height, width = frames[0].height, frames[0].width
@@ -244,28 +213,6 @@ def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
     if abs(right[1]) > abs(right[0]):
         pixels, right, down = pixels.swapaxes(1, 2), down, right
     return pixels[:, :: 1 if down[1] >= 0 else -1, :: 1 if right[0] >= 0 else -1]
-
-
-def _unbroken(timed: Iterable[tuple[float, AudioFrame]]) -> list[tuple[float, list[AudioFrame]]]:
-    """Frames of sound that follow each other without a hole, with the time at which the first of them begins."""
-    runs: list[tuple[float, list[AudioFrame]]] = []
-    end = -math.inf
-    for time, frame in timed:
-        if time - end > _HOLE:
-            runs.append((time, []))
-        runs[-1][1].append(frame)
-        end = time + frame.samples / frame.sample_rate
-    return runs
-
-
-def _resampled(frames: Sequence[AudioFrame]) -> Tensor:
-    """(N,) mono at ``SOUND_RATE``."""
-    resampler, parts = pyav().AudioResampler("flt", "mono", SOUND_RATE), []
-    for frame in frames:
-        frame.pts = None
-        parts += resampler.resample(frame)
-    parts += resampler.resample(None)
-    return torch.from_numpy(np.concatenate([part.to_ndarray()[0] for part in parts]))
 
 
 def _seconds(container: InputContainer, video: VideoStream) -> float:
