@@ -167,9 +167,8 @@ forward, backward and optimizer, by `--profile`.
         "audio": "audio",
     }
     notes: ClassVar = {
-        "avts": "All distances, those of pairs that belong together and of others, end at half the margin, where the "
-        "loss has a saddle: rates of 2e-3 and 5e-4 come to it and not away from it.",
-        "cubic_puzzles": "Of 48 classes it tells one in thirteen in clips it has not seen.",
+        "cubic_puzzles": "Of 48 classes it tells one in thirteen in clips it has not seen. Trained on as *tuned* is (seed "
+        "0), it tells 27.1 % of actions, and from scratch 43.6 %.",
         "depth_and_egomotion": "Its loss hardly falls and no depth comes of it. It would be 0.044 with the renderer's "
         "depth and motion, so the training does not find these; with turns at random it is 0.092, as pixels that fit "
         "better where nothing moves count as they are: no fall to that is learned.",
@@ -185,7 +184,8 @@ forward, backward and optimizer, by `--profile`.
         "video_prediction": "What it draws is blurred: further from the next frames (a squared error of 0.017) than if "
         "nothing moved (0.013).",
         "video_rotation": "It tells three rotations in four of clips it has not seen, and hardly anything of that "
-        "shows in what is scored here.",
+        "shows in what is scored here. Trained on as *tuned* is (seed 0), it tells 33.6 % of actions, and from scratch "
+        "43.6 %.",
     }
     held_out: ClassVar = {"pairs:world+cliparts": "pairs:world[test]+cliparts[test]"}
 
