@@ -167,8 +167,8 @@ forward, backward and optimizer, by `--profile`.
         "audio": "audio",
     }
     notes: ClassVar = {
-        "cubic_puzzles": "Of 48 classes it tells one in thirteen in clips it has not seen. Trained on as *tuned* is (seed "
-        "0), it tells 27.1 % of actions, and from scratch 43.6 %.",
+        "cubic_puzzles": "Of 48 classes it tells one in thirteen in clips it has not seen. Trained on as *tuned* is "
+        "(seed 0), it tells 27.1 % of actions, and from scratch 43.6 %.",
         "depth_and_egomotion": "Its loss hardly falls and no depth comes of it. It would be 0.044 with the renderer's "
         "depth and motion, so the training does not find these; with turns at random it is 0.092, as pixels that fit "
         "better where nothing moves count as they are: no fall to that is learned.",

@@ -100,6 +100,15 @@ def test_balanced_accuracy_is_the_mean_recall_of_the_classes_that_occur() -> Non
     assert accuracy(predicted, labels) == pytest.approx(4 / 7)
 
 
+def test_equal_balanced_accuracies_are_equal_whichever_classes_they_are_of() -> None:
+    labels = torch.arange(6).repeat_interleave(17)
+    found = set()
+    for hits in ([16, 17, 14, 15, 15, 11], [17, 16, 15, 14, 11, 15], [11, 14, 15, 15, 16, 17], [17, 17, 17, 17, 17, 3]):
+        predicted = torch.cat([torch.tensor([one] * right + [6] * (17 - right)) for one, right in enumerate(hits)])
+        found.add(balanced_accuracy(predicted, labels))
+    assert found == {round(88 / 102, 12)}
+
+
 def test_the_evaluation_reports_scores_and_recall_by_name() -> None:
     encoder = create_encoder("test_resnet", 32, seed=0).eval()
     result = KNN(KNNConfig(k=5)).run(encoder, TRAIN, TEST)
