@@ -176,7 +176,8 @@ forward, backward and optimizer, by `--profile`.
         "opn": "Its recipe has thirteen times as many steps. After these (seeds 0 and 1) it tells 18 and 20 % of "
         "held-out orders, and action 18.2 and 21.4 % with the encoder frozen, 24.6 and 27.5 % tuned.",
         "shuffle_and_learn": "It tells two tuples in three, where chance tells one in two, and nothing of that shows "
-        "in what is scored here.",
+        "in what is scored here. More steps do not help: after the 60 epochs of its recipe (seed 0) it tells 73 % of "
+        "tuples, and of actions 9.3 % with the encoder frozen, 13.9 % tuned.",
         "unflow": "From the middle of the training on its loss has what covered pixels cost, and the border, which is "
         "covered as in the authors' code: 0.25. Its flow is 0.46 pixels off in the end, none at all 0.51.",
         "video_colorization": "It gives 86 % of places their colour, and so would the same place of the earlier frame.",
