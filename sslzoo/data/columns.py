@@ -84,16 +84,11 @@ def _kind(column: str, feature: Any) -> Kind | None:
     """
     if isinstance(feature, dict):
         feature = feature.get("bytes")
-    for kind, (names, of_kind) in _KINDS.items():
-        named = column.lower() in names and kind != "image"
-        if isinstance(feature, of_kind) or (named and _is_bytes(feature)):
-            return kind
-    is_array = isinstance(feature, datasets.Array3D) and feature.dtype == "uint8"
-    return "image" if is_array or _is_bytes(feature) else None
-
-
-def _is_bytes(feature: Any) -> bool:
-    return isinstance(feature, datasets.Value) and feature.dtype in {"binary", "large_binary"}
+    if isinstance(feature, datasets.Value) and feature.dtype in {"binary", "large_binary"}:
+        return next((kind for kind, (names, _) in _KINDS.items() if column.lower() in names), "image")
+    if isinstance(feature, datasets.Array3D) and feature.dtype == "uint8":
+        return "image"
+    return next((kind for kind, (_, of_kind) in _KINDS.items() if isinstance(feature, of_kind)), None)
 
 
 def unknown(kind: str, given: str, known: Iterable[str], name: str) -> str:

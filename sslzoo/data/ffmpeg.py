@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from sslzoo.config import UsageError
 from sslzoo.data.source import Unreadable
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
 
 
 def pyav() -> ModuleType:
@@ -22,6 +28,14 @@ def pyav() -> ModuleType:
             "videos and sounds are read by PyAV, which is not installed: pip install 'sslzoo[video]'"
         ) from error
     return av
+
+
+def opened(raw: bytes | Path, formats: str) -> InputContainer:
+    """The file, or its bytes, in one of ``formats``, FFmpeg's names: no list of other files and addresses to open."""
+    options = {"format_whitelist": formats, "protocol_whitelist": "file"}
+    file = io.BytesIO(raw) if isinstance(raw, bytes) else str(raw)
+    container: InputContainer = pyav().open(file, container_options=options, metadata_errors="replace")
+    return container
 
 
 @contextmanager

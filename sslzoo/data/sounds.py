@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslzoo.data.ffmpeg import pyav, readable
+from sslzoo.data.ffmpeg import opened, pyav, readable
 from sslzoo.data.source import Unreadable
 from sslzoo.views.spectrograms import SOUND_RATE
 
@@ -24,7 +23,7 @@ SOUND_EXTENSIONS = frozenset(
 )
 """File name endings, lower case with their dot."""
 _FORMATS = "wav,w64,flac,mp3,ogg,mov,mp4,m4a,aac,aiff,asf,matroska,webm"
-"""FFmpeg's names of what is read: no playlists, which would have other files and addresses opened."""
+"""FFmpeg's names of what is read."""
 _HOLE = 0.02
 """Seconds without sound from which on they are a hole in the track; less is how times are rounded."""
 
@@ -38,9 +37,7 @@ def decode_sound(raw: bytes | Path, name: str) -> Tensor:
         Unreadable: ``name`` and the reason.
         UsageError: if PyAV is not installed.
     """
-    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-    opened = io.BytesIO(raw) if isinstance(raw, bytes) else str(raw)
-    with readable(name), pyav().open(opened, container_options=options, metadata_errors="replace") as container:
+    with readable(name), opened(raw, _FORMATS) as container:
         if not container.streams.audio:
             raise Unreadable(f"{name}: no sound")
         stream = container.streams.audio[0]

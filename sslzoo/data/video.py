@@ -7,7 +7,6 @@ file is opened, the key frame before them looked up, and decoding begins there.
 
 from __future__ import annotations
 
-import io
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sslzoo.data.clips import LazyClip
-from sslzoo.data.ffmpeg import pyav, readable
+from sslzoo.data.ffmpeg import opened, pyav, readable
 from sslzoo.data.sounds import placed
 from sslzoo.data.source import Unreadable
 from sslzoo.views.spectrograms import SOUND_RATE
@@ -36,7 +35,7 @@ VIDEO_EXTENSIONS = frozenset(
 )
 """File name endings, lower case with their dot."""
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,avi,matroska,webm,mpeg,mpegvideo,asf,flv,ogg"
-"""FFmpeg's names of what is read: no playlists, which would have other files and addresses opened."""
+"""FFmpeg's names of what is read."""
 _UNSOUGHT = ("mpeg", "mpegvideo")
 """Those that do not tell the times of all frames, which can be counted from the start only."""
 _DURATION = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
@@ -115,9 +114,7 @@ class _File:
 
     @classmethod
     def open(cls, raw: bytes | Path, name: str) -> _File:
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-        opened = io.BytesIO(raw) if isinstance(raw, bytes) else str(raw)
-        container = pyav().open(opened, container_options=options, metadata_errors="replace")
+        container = opened(raw, _FORMATS)
         streams = container.streams
         if not streams.video:
             raise Unreadable(f"{name}: no video track")
@@ -136,7 +133,9 @@ class _File:
             raise Unreadable(f"{name}: no frames")
         if not _SLOWEST < fps < _FASTEST:
             raise Unreadable(f"{name}: {fps:.4g} frames per second cannot be")
-        file = cls(name, container, video, audio, num_frames, fps, float((video.start_time or 0) * video.time_base))
+        file = cls(
+            name, container, video, audio, num_frames, fps, float((video.start_time or 0) * (video.time_base or 0))
+        )
         if not file.has_times:
             file.start = next(file.decode(file.video, -math.inf), (0.0, None))[0]
         return file
